@@ -1,0 +1,1 @@
+"""Checks: functions that find one fault in one record."""

@@ -1,0 +1,1 @@
+"""Stages of the pipeline: each turns records of one kind into records of the next."""
