@@ -1,0 +1,186 @@
+"""Packed rows must score as their documents do alone, and the chunked loss as the plain one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from carg.errors import TrainError
+from carg.gtm import attention, model, tokens
+from carg.gtm.pack import Packed
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return tokens.train_tokenizer(["a few words, and some more"], 300)
+
+
+@pytest.fixture(scope="module")
+def learner(tokenizer: Any) -> model.Learner:
+    made = model.Learner(model.make_model("tiny", tokenizer, context=256, seed=3))
+    with torch.no_grad():  # a fresh head is so flat that a leak would hide in rounding
+        for weight in made.parameters():
+            weight.mul_(3.0 if weight.dim() > 1 else 1.0)
+    return made
+
+
+def row_of(documents: list[np.ndarray]) -> Packed:
+    """A row in which every second position is supervised."""
+    lengths = [len(document) for document in documents]
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    select = np.flatnonzero((positions % 2 == 0) & (np.append(positions[1:], 0) > 0))
+    ids = np.concatenate(documents)
+    return Packed(ids, positions, lengths, select, ids[select + 1])
+
+
+def draw(*lengths: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(3, 250, length) for length in lengths]
+
+
+def test_packed_documents_score_as_they_do_alone(learner: model.Learner) -> None:
+    """Hidden states and loss of a packed row equal those of plain sdpa on each document alone, to 1e-5."""
+    documents = draw(17, 1, 40, 8)
+
+    packed = learner.hidden(row_of(documents), longest=64)
+    score = learner(row_of(documents), longest=64)
+
+    learner.model.set_attn_implementation("sdpa")
+    alone = [
+        learner.model(input_ids=torch.from_numpy(ids)[None], labels=torch.from_numpy(labelled(ids))[None])
+        for ids in documents
+    ]
+    learner.model.set_attn_implementation(attention.NAME)
+    logits = torch.cat([part.logits[0] for part in alone])
+    assert torch.allclose(logits, learner.model.lm_head(packed)[0], atol=1e-5)
+    losses = [part.loss * (len(ids) // 2) for part, ids in zip(alone, documents, strict=True) if len(ids) > 1]
+    assert score.loss.item() == pytest.approx(sum(losses).item(), rel=1e-5)
+
+
+def labelled(ids: np.ndarray) -> np.ndarray:
+    """Labels as `row_of` supervises: every odd position."""
+    return np.where(np.arange(len(ids)) % 2 == 1, ids, -100)
+
+
+def test_no_gradient_crosses_a_seam(learner: model.Learner) -> None:
+    """What the second document says has a gradient of exactly zero at the first one's embeddings."""
+    seen: list[Tensor] = []
+    watch = learner.model.get_input_embeddings().register_forward_hook(lambda _m, _i, out: seen.append(out))
+
+    hidden = learner.hidden(row_of(draw(20, 30)), longest=64)
+    watch.remove()
+    [gradient] = torch.autograd.grad(hidden[0, 20:].square().sum(), seen)
+
+    assert float(gradient[0, :20].abs().max()) == 0.0
+    assert float(gradient[0, 20:].abs().max()) > 0.0
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_chunked_loss_equals_the_plain_one(chunk: int) -> None:
+    """Loss, right guesses and both gradients are those of cross_entropy, whatever the chunk."""
+    torch.manual_seed(0)
+    hidden, head = (torch.randn(size, 16, requires_grad=True) for size in (50, 90))
+    targets = torch.randint(0, 90, (50,))
+
+    plain = torch.nn.functional.cross_entropy(hidden @ head.T, targets, reduction="sum")
+    expected = torch.autograd.grad(plain / 3, (hidden, head))
+    loss, n_right = model.score_positions(hidden, head, targets, chunk=chunk)
+    gradients = torch.autograd.grad(loss / 3, (hidden, head))
+
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert int(n_right) == int(((hidden @ head.T).argmax(1) == targets).sum())
+    assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(expected, gradients, strict=True))
+
+
+def test_row_without_supervision_gives_zero_and_a_backward(learner: model.Learner) -> None:
+    """An unsupervised row has loss 0, not NaN, and a backward pass that moves nothing."""
+    [ids] = draw(9)
+    nothing = np.array([], dtype=np.int64)
+
+    score = learner(Packed(ids, np.arange(9), [9], nothing, nothing), longest=9)
+    score.loss.backward()
+
+    gradients = [weight.grad for weight in learner.parameters() if weight.grad is not None]
+    assert score.loss.item() == 0.0
+    assert gradients
+    assert all(float(gradient.abs().max()) == 0.0 for gradient in gradients)
+    learner.zero_grad()
+
+
+def test_bf16_scores_nearly_as_fp32(learner: model.Learner) -> None:
+    """Under autocast the loss stays within one percent."""
+    row = row_of(draw(40, 30))
+
+    exact = learner(row, longest=64).loss.item()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = learner(row, longest=64).loss.item()
+
+    assert rough == pytest.approx(exact, rel=0.01)
+
+
+@pytest.mark.parametrize("names", [("is_causal",), ("window_size", "scale"), ("window_size", "scale", "enable_gqa")])
+def test_varlen_kernel_of_any_version_is_called_rightly(
+    names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever arguments torch's CUDA kernel takes, it is asked for causal grouped attention at our scale."""
+    from torch.nn.attention import varlen
+
+    def kernel(query, key, value, ends, ends_k, longest, longest_k, **options):  # type: ignore[no-untyped-def]
+        assert options.get("is_causal") or options.get("window_size") == (-1, 0)
+        spans = zip(ends.tolist(), ends.tolist()[1:], strict=False)
+        return torch.cat([alone(query[a:b], key[a:b], value[a:b], options) for a, b in spans if b > a])
+
+    def alone(query: Tensor, key: Tensor, value: Tensor, options: dict[str, Any]) -> Tensor:
+        rows = (part.transpose(0, 1) for part in (query, key, value))
+        gqa = options.get("enable_gqa", False)
+        return torch.nn.functional.scaled_dot_product_attention(
+            *rows, is_causal=True, scale=options.get("scale"), enable_gqa=gqa
+        ).transpose(0, 1)
+
+    import inspect
+
+    parameters = [inspect.Parameter("query", inspect.Parameter.POSITIONAL_ONLY)]
+    parameters += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    kernel.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    attention._varlen.cache_clear()
+    query, key, value = torch.randn(12, 4, 8), torch.randn(12, 2, 8), torch.randn(12, 2, 8)
+    seams = attention.find_seams([5, 7], torch.device("cpu"), longest=8, n_slots=4)
+
+    got = attention._varlen()(query, key, value, seams, 0.25)
+
+    rows = (part.transpose(0, 1)[None] for part in (query, key, value))
+    want, _ = attention.attend(torch.nn.Module(), *rows, None, scaling=0.25, seams=seams)
+    assert seams.ends.tolist() == [0, 5, 12, 12, 12]
+    assert torch.allclose(got, want[0], atol=1e-6)
+    attention._varlen.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("preset", "low", "high"), [("tiny", 4.5e6, 5.5e6), ("small", 50e6, 70e6), ("1.5b", 1.5e9, 1.6e9)]
+)
+def test_presets_have_the_promised_size(preset: str, low: float, high: float) -> None:
+    """tiny is about 5 M parameters, small about 60 M, 1.5b has the shape of Qwen2.5-1.5B."""
+    vocabulary = {"tiny": 4096, "small": 16384, "1.5b": 151_936}[preset]
+
+    class Sized:
+        def __len__(self) -> int:
+            return vocabulary
+
+        def convert_tokens_to_ids(self, token: str) -> int:
+            return 1
+
+    with torch.device("meta"):
+        made = model.make_model(preset, Sized(), context=2048, seed=0)
+
+    assert low < sum(weight.numel() for weight in made.parameters()) < high
+
+
+def test_missing_base_is_named(tmp_path: Any, tokenizer: Any) -> None:
+    """A folder without a model is a TrainError that names it."""
+    with pytest.raises(TrainError, match=str(tmp_path)):
+        model.load_model(tmp_path, tokenizer)
