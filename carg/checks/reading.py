@@ -1,0 +1,65 @@
+"""How a scene becomes what the checks look at: parsed, validated, read back and executed again, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from carg.checks.ledger import contradictions
+from carg.checks.views import SHAPE_BREAKERS, Referees, Transcript, Turn, by_last_name, shown_records
+from carg.records import Definition, Json, Response, Row, Violation
+from carg.scene import Scene
+
+
+def live_referees() -> Referees:
+    """The referees of a real run: the world's parsers and replay, and the schema validator."""
+    from carg.schemas import faults
+    from carg.world.replay import replay
+    from carg.world.syntax import parse_call, read_response
+
+    def replay_world(scene: Scene) -> list[Response] | None:
+        return replay(scene) if any(item.truth == "code" for item in scene.session.exchanges) else None
+
+    return Referees(parse_call, read_response, faults, replay_world, lambda _definition, _when, _arguments: None)
+
+
+def read_scene(scene: Scene, referees: Referees, row: Row | None = None) -> Transcript:
+    """The scene as the checks see it; the only place where texts are parsed, validated and executed again."""
+    id_keys = _id_keys(scene)
+    turns = tuple(_read_turn(scene, index, referees, id_keys) for index in range(len(scene.session.exchanges)))
+    return Transcript(scene, turns, referees.replay(scene), row, contradictions(turns))
+
+
+def _read_turn(scene: Scene, index: int, referees: Referees, id_keys: dict[str, str]) -> Turn:
+    exchange = scene.session.exchanges[index]
+    call, response = exchange.call, exchange.response
+    definition = scene.definitions.get(call.tool) if call.tool else None
+    convention = scene.instance.convention
+    faults: tuple[Violation, ...] = ()
+    body_faults: tuple[Violation, ...] = ()
+    read = None
+    records: tuple[tuple[str, dict[str, Json]], ...] = ()
+    broken = exchange.directive is not None and exchange.directive.fault in SHAPE_BREAKERS
+    if definition and call.arguments is not None:
+        faults = referees.faults(definition.parameters, call.arguments)
+        faults = faults or tuple(_fired(definition, call.arguments, referees))
+    if definition and not broken:
+        read = referees.read_response(convention, response.text, definition)
+        if response.ok and definition.returns is not None:
+            body_faults = referees.faults(definition.returns, response.body)
+    if definition and response.ok:
+        records = tuple(shown_records(definition, response.body, id_keys))
+    parsed = referees.parse_call(convention, call.text, scene.definitions)
+    named = by_last_name(call.arguments) if call.arguments else {}
+    return Turn(scene, index, exchange, definition, parsed, faults, body_faults, read, named, records)
+
+
+def _fired(definition: Definition, arguments: dict[str, Json], referees: Referees) -> Iterator[Violation]:
+    for error in definition.errors:
+        if error.when and "rule" in error.when and referees.rule_holds(definition, error.when, arguments):
+            yield Violation(error.code, error.fault, error.field)
+
+
+def _id_keys(scene: Scene) -> dict[str, str]:
+    """The name of the id in records of each resource, as the tools that show one record say it."""
+    shown = (item for item in scene.definitions.values() if item.resource and item.id_result)
+    return {item.resource or "": (item.id_result or "").rpartition(".")[2] for item in shown}
