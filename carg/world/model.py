@@ -109,9 +109,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One assignment: the field `field` of the record that `target` names becomes `value`."""
+    """One assignment: the field `field` of the record that `target` (a reference to `of`) gives becomes `value`."""
 
-    target: str
+    target: Expression
+    of: str
     field: str
     value: Expression
 
@@ -123,7 +124,8 @@ class EachEffect:
     variable: str
     resource: str
     where: Expression
-    effects: tuple[Effect, ...]
+    values: tuple[tuple[str, Expression], ...]
+    """(field, value) in turn."""
 
 
 @dataclass(frozen=True, slots=True)

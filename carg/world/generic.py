@@ -1,0 +1,199 @@
+"""The generic operations of a resource: get, search, create, update, delete, batch get, aggregate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from carg.world.expressions import Type
+from carg.world.model import FieldSpec, Input, Operation, Resource, Rule
+from carg.world.reading import STATUS
+
+if TYPE_CHECKING:
+    from carg.world.load import Draft
+
+MOST_FILTERS = 6
+PAGE = 20
+"""Largest page of a search; the default is half of it."""
+BATCH = 10
+METRICS = ("count", "sum", "avg", "min", "max")
+
+
+def resource_operations(draft: Draft, resource: Resource) -> list[Operation]:
+    """One operation for each verb that the resource offers."""
+    return [_MAKERS[verb](draft, resource) for verb in resource.offers]
+
+
+def target_input(resource: str) -> Input:
+    """The parameter that names the record an operation is about."""
+    return Input(FieldSpec(resource, "ref", of=resource, about=f"id of the {_words(resource)}"), True, "target")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _make(resource: Resource, kind: str, name: str, about: str, inputs: list[Input], **rest: Any) -> Operation:
+    roles = resource.roles.get(kind, frozenset())
+    return Operation(name, kind, resource.name, about, tuple(inputs), roles=roles, **rest)
+
+
+def _get(draft: Draft, resource: Resource) -> Operation:
+    one = _words(resource.name)
+    return _make(resource, "get", f"get_{resource.name}", f"Get one {one} by its id.", [target_input(resource.name)])
+
+
+def _batch_get(draft: Draft, resource: Resource) -> Operation:
+    item = FieldSpec("item", "ref", of=resource.name)
+    ids = FieldSpec("ids", "list", item=item, length=(1, BATCH), about=f"ids of the {_words(resource.plural)}")
+    about = f"Get several {_words(resource.plural)} by their ids; ids that don't exist are listed under missing."
+    return _make(resource, "batch_get", f"get_{resource.plural}_by_id", about, [Input(ids, True, "targets")])
+
+
+def _delete(draft: Draft, resource: Resource) -> Operation:
+    one = _words(resource.name)
+    rules = list(resource.rules.get("delete", ()))
+    for other, policy in resource.on_delete.items():
+        if policy == "restrict":
+            rules.append(_restrict(draft, resource, other))
+    about = f"Delete the {one}."
+    for policy, words in (("cascade", "Deleted with it"), ("nullify", "References to it are emptied in")):
+        if named := [_words(o) for o, p in resource.on_delete.items() if p == policy]:
+            about += f" {words}: {', '.join(named)}."
+    operation = _make(resource, "delete", f"delete_{resource.name}", about, [target_input(resource.name)])
+    return replace(operation, rules=tuple(rules))
+
+
+def _restrict(draft: Draft, resource: Resource, other: str) -> Rule:
+    by = next(spec.name for spec in draft.fields[other].values() if spec.of == resource.name)
+    scope = draft.scope({resource.name: Type("ref", resource.name)})
+    that = draft.reader.expression(
+        f"resources.{resource.name}.on_delete", f"not any(x.{by} == {resource.name} for x in {other})", scope
+    )
+    words = draft.reader.template(
+        "on_delete", f"{_words(resource.name).capitalize()} {{{resource.name}.id}} is still used by a {_words(other)}.", scope
+    )
+    assert that is not None and words is not None
+    return Rule(f"{resource.name}_in_use_by_{other}", "state.conflict", that, words, resource.name, 409)
+
+
+def _create(draft: Draft, resource: Resource) -> Operation:
+    inputs = []
+    for spec in resource.fields.values():
+        if "create" not in spec.written_by:
+            continue
+        free = bool(spec.optional) or spec.start is not None or spec.only_if is not None or spec.default is not None
+        inputs.append(Input(spec, not free))
+    about = f"Create a {_words(resource.name)}. {resource.about}"
+    operation = _make(resource, "create", f"create_{resource.name}", about, inputs)
+    return replace(operation, rules=resource.rules.get("create", ()))
+
+
+def _update(draft: Draft, resource: Resource) -> Operation:
+    inputs = [target_input(resource.name)]
+    for spec in resource.fields.values():
+        if "update" in spec.written_by:
+            inputs.append(Input(replace(spec, name=spec.name, default=None), False))
+    about = f"Change fields of a {_words(resource.name)}; fields that are left out stay as they are."
+    operation = _make(resource, "update", f"update_{resource.name}", about, inputs)
+    return replace(operation, rules=(*_nothing(draft, inputs), *resource.rules.get("update", ())))
+
+
+def _nothing(draft: Draft, inputs: list[Input]) -> tuple[Rule, ...]:
+    # Inputs that are left out are null in rules: an update of nothing is refused by comparing them all.
+    names = {i.name: draft_type(i).or_null() for i in inputs[1:]}
+    if not names or len(names) > 40:
+        return ()
+    scope = draft.scope(names)
+    source = " or ".join(f"{name} != null" for name in names)
+    that = draft.reader.expression("update", source, scope)
+    words = draft.reader.template("update", "Nothing to change: give at least one field.", scope)
+    return (Rule("nothing_to_update", "rule.cross_field", that, words, None, 422),) if that and words else ()
+
+
+def draft_type(item: Input) -> Type:
+    """The type of an input as rules see it: nothing when it may be left out."""
+    kind = item.spec.type
+    return kind.or_null(not item.required and item.spec.default is None)
+
+
+def _search(draft: Draft, resource: Resource) -> Operation:
+    inputs: list[Input] = []
+    for name in resource.filters or _usual_filters(resource):
+        inputs.extend(_filter(resource.fields[name]))
+    sortable = [n for n, s in resource.fields.items() if s.kind in ("integer", "number", "date", "time", "tally")]
+    if sortable:
+        inputs.append(Input(FieldSpec("sort_by", "choice", options=tuple(sortable[:6]), about="field to sort by"), False))
+        order = FieldSpec("order", "choice", options=("asc", "desc"), default="asc", about="direction of sorting")
+        inputs.append(Input(order, False))
+    limit = FieldSpec("limit", "integer", low=1, high=PAGE, default=PAGE // 2, about="most results of a page")
+    offset = FieldSpec("offset", "integer", low=0, high=500, default=0, about="results to skip")
+    inputs += [Input(limit, False), Input(offset, False)]
+    about = f"Search {_words(resource.plural)}; all filters must match. Ordered by id unless sorted."
+    return _make(resource, "search", f"search_{resource.plural}", about, inputs)
+
+
+def _usual_filters(resource: Resource) -> list[str]:
+    wanted: list[str] = []
+    for kinds, most in ((("life",), 1), (("ref",), 2), (("choice",), 2), (("number", "integer", "tally"), 1), (("date",), 1)):
+        wanted += [name for name, spec in resource.fields.items() if spec.kind in kinds][:most]
+    return wanted[:MOST_FILTERS]
+
+
+def _filter(spec: FieldSpec) -> list[Input]:
+    plain = replace(spec, optional=0.0, start=None, only_if=None, default=None, unique=False, by=None, tally=None)
+    if spec.kind in ("life", "choice", "ref", "boolean", "code", "email", "person"):
+        if spec.kind == "life":
+            plain = replace(plain, kind="choice")
+        return [Input(plain, False, "equals", spec.name)]
+    if spec.kind in ("number", "integer", "tally"):
+        if spec.kind == "tally":
+            number = "number" if spec.tally and spec.tally.field else "integer"
+            plain = replace(plain, kind=number, low=0, high=1_000_000 if number == "number" else 1000)
+        return [
+            Input(replace(plain, name=f"min_{spec.name}"), False, "least", spec.name),
+            Input(replace(plain, name=f"max_{spec.name}"), False, "most", spec.name),
+        ]
+    if spec.kind in ("date", "time"):
+        return [
+            Input(replace(plain, name=f"{spec.name}_from", low=-800, high=400), False, "least", spec.name),
+            Input(replace(plain, name=f"{spec.name}_to", low=-800, high=400), False, "most", spec.name),
+        ]
+    if spec.kind == "list" and spec.item is not None:
+        return [Input(replace(spec.item, name=f"has_{spec.name}"), False, "has", spec.name)]
+    return [Input(replace(plain, name=f"{spec.name}_contains", kind="text", high=60), False, "contains", spec.name)]
+
+
+def _aggregate(draft: Draft, resource: Resource) -> Operation:
+    groups = [n for n, s in resource.fields.items() if s.kind in ("life", "choice", "ref", "boolean")]
+    numbers = [n for n, s in resource.fields.items() if s.kind in ("integer", "number", "tally")]
+    inputs = []
+    if groups:
+        inputs.append(Input(FieldSpec("group_by", "choice", options=tuple(groups[:6]), about="one result per value"), False))
+    if numbers:
+        metric = FieldSpec("metric", "choice", options=METRICS, default="count", about="what to compute")
+        inputs.append(Input(metric, False))
+        inputs.append(Input(FieldSpec("field", "choice", options=tuple(numbers[:6]), about="field it is computed of"), False))
+    if resource.life:
+        inputs += _filter(resource.fields[resource.life])
+    rules: tuple[Rule, ...] = ()
+    if numbers:
+        scope = draft.scope({i.name: draft_type(i) for i in inputs})
+        that = draft.reader.expression("aggregate", "metric == 'count' or field != null", scope)
+        words = draft.reader.template("aggregate", "The metric {metric} needs a field.", scope)
+        if that and words:
+            rules = (Rule("field_required", "rule.cross_field", that, words, "field", STATUS["rule.cross_field"]),)
+    about = f"Summarize {_words(resource.plural)}: count or compute over all of them, in groups if asked."
+    operation = _make(resource, "aggregate", f"summarize_{resource.plural}", about, inputs)
+    return replace(operation, rules=rules)
+
+
+_MAKERS = {
+    "get": _get,
+    "batch_get": _batch_get,
+    "delete": _delete,
+    "create": _create,
+    "update": _update,
+    "search": _search,
+    "aggregate": _aggregate,
+}

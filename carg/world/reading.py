@@ -1,0 +1,169 @@
+"""Reading a TOML entry with all its faults kept: keys, kinds, expressions, templates."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from carg.errors import ExpressionError
+from carg.world.expressions import Expression, Scope, Type, compile_expression
+from carg.world.model import Rule, Template
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
+SLOT = re.compile(r"\{([^{}]*)\}")
+
+STATUS = {
+    "rule.cross_field": 422,
+    "state.forbidden": 403,
+    "state.not_found": 404,
+    "state.order": 409,
+    "state.conflict": 409,
+    "rule.limit": 422,
+}
+"""HTTP status of each class of rule, as RFC 9110 words them."""
+
+
+@dataclass(slots=True)
+class Reader:
+    """Collects every fault of one file; its methods give None where an entry cannot be used."""
+
+    file: str
+    faults: list[str] = field(default_factory=list)
+
+    def fault(self, entry: str, message: str) -> None:
+        """Note one fault."""
+        self.faults.append(f"{self.file}: [{entry}] {message}")
+
+    def table(self, entry: str, value: Any, allowed: Iterable[str] | None = None) -> dict[str, Any]:
+        """The value as a table with no other keys than allowed; {} where it is not one."""
+        if not isinstance(value, dict):
+            self.fault(entry, f"must be a table, not {type(value).__name__}")
+            return {}
+        if allowed is not None:
+            for key in value.keys() - set(allowed):
+                self.fault(entry, f"unknown key {key!r}{did_you_mean(key, allowed)}")
+        return value
+
+    def text(self, entry: str, value: Any, *, most: int = 600) -> str:
+        """The value as a text; "" where it is not one."""
+        if not isinstance(value, str) or not value.strip() or len(value) > most:
+            self.fault(entry, f"must be a text of 1 to {most} characters")
+            return ""
+        return value.strip()
+
+    def texts(self, entry: str, value: Any) -> tuple[str, ...]:
+        """The value as a list of texts; a single text is a list of one."""
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.fault(entry, "must be a list of texts")
+            return ()
+        return tuple(value)
+
+    def names(self, entry: str, value: Any, known: Iterable[str], what: str) -> tuple[str, ...]:
+        """The value as a list of known names."""
+        known = list(known)
+        good = []
+        for name in self.texts(entry, value):
+            if name in known:
+                good.append(name)
+            else:
+                self.fault(entry, f"{what} {name!r} is unknown{did_you_mean(name, known)}")
+        return tuple(good)
+
+    def pair(self, entry: str, value: Any) -> tuple[float, float] | None:
+        """The value as [least, most]."""
+        whole = isinstance(value, list) and len(value) == 2
+        if whole and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
+            if value[0] <= value[1]:
+                return value[0], value[1]
+            self.fault(entry, f"least {value[0]} is above most {value[1]}")
+            return None
+        self.fault(entry, "must be [least, most]")
+        return None
+
+    def weighted(self, entry: str, value: Any) -> tuple[tuple[str, float], ...]:
+        """A list, or a table with weights, as (text, weight) pairs."""
+        if isinstance(value, list):
+            value = {str(item): 1 for item in value}
+        if not isinstance(value, dict) or not value:
+            self.fault(entry, "must be a list of texts, or a table of texts with weights")
+            return ()
+        for text, weight in value.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or weight <= 0:
+                self.fault(entry, f"the weight of {text!r} must be a number above 0")
+                return ()
+        return tuple((text, float(weight)) for text, weight in value.items())
+
+    def expression(self, entry: str, source: Any, scope: Scope, *kinds: str) -> Expression | None:
+        """The compiled expression, of one of the kinds if any are named."""
+        try:
+            made = compile_expression(_as_source(source), scope)
+        except ExpressionError as fault:
+            self.fault(entry, f"{fault.message}{'; ' + fault.hint if fault.hint else ''}")
+            return None
+        if kinds and made.type.kind not in kinds:
+            self.fault(entry, f"`{made.source}` is a {made.type}; a {' or '.join(kinds)} is needed")
+            return None
+        return made
+
+    def template(self, entry: str, source: Any, scope: Scope) -> Template | None:
+        """Words whose {slots} are expressions."""
+        text = self.text(entry, source)
+        parts: list[str | Expression] = []
+        for number, piece in enumerate(SLOT.split(text)):
+            if number % 2 == 0:
+                parts.append(piece)
+            elif (made := self.expression(entry, piece, scope)) is not None:
+                parts.append(made)
+        return Template(text, tuple(parts)) if text else None
+
+    def knob_words(self, entry: str, text: str, known: Iterable[str]) -> str:
+        """Text whose {slots} may only be knobs and constants."""
+        known = set(known)
+        for name in SLOT.findall(text):
+            if name not in known:
+                self.fault(entry, f"{{{name}}} is no knob or constant{did_you_mean(name, known)}")
+        return text
+
+    def rule(self, entry: str, value: Any, scope: Scope, arguments: Mapping[str, Type]) -> Rule | None:
+        """One `require` entry; a class left out follows from what the rule reads."""
+        item = self.table(entry, value, ("that", "class", "code", "field", "say", "status"))
+        if missing := {"that", "code", "say"} - item.keys():
+            self.fault(entry, f"lacks {', '.join(sorted(missing))}")
+            return None
+        that = self.expression(f"{entry}.that", item["that"], scope, "boolean")
+        words = self.template(f"{entry}.say", item["say"], scope)
+        code = self.text(f"{entry}.code", item["code"], most=60)
+        if code and not NAME.fullmatch(code):
+            self.fault(f"{entry}.code", f"{code!r} must be a lower-case name")
+        if that is None or words is None:
+            return None
+        state = bool(that.cells or that.tables)
+        fault = item.get("class", "rule.limit" if state else "rule.cross_field")
+        if fault not in STATUS or fault == "state.not_found":
+            self.fault(f"{entry}.class", f"{fault!r} is unknown{did_you_mean(str(fault), STATUS)}")
+            return None
+        if fault == "rule.cross_field" and state:
+            self.fault(entry, "a rule.cross_field rule reads arguments and knobs only; this one reads records")
+        at = item.get("field")
+        if at is not None and at not in arguments:
+            self.fault(f"{entry}.field", f"{at!r} is no input{did_you_mean(str(at), arguments)}")
+        return Rule(code, fault, that, words, at, int(item.get("status", STATUS[fault])))
+
+
+def _as_source(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, int | float) else value
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or the list of what is known when it is short."""
+    known = sorted(known)
+    if close := difflib.get_close_matches(name, known, 1):
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(known[:24])}" if known else ""
