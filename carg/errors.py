@@ -8,6 +8,7 @@
     |- RecordError               a record that is not what its type says
     |- StoreError                a run folder, shard or journal that cannot be read or written
     |- BackendError              a model or server that did not answer (retryable or not)
+    |  |- RateLimited            a server that asks to slow down (retryable)
     |  `- ReplyError             an answer that is not what was asked for
     |- TrainError                a training run that cannot start or go on
     |- TryLater                  locked, or a budget is reached: exit 75, the same command goes on later
@@ -64,6 +65,13 @@ class BackendError(CargError):
         super().__init__(message, hint)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+
+
+class RateLimited(BackendError):
+    """A server that asks to slow down; `retry_after_s` is what it asked for, if it said."""
+
+    def __init__(self, message: str, hint: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint, retryable=True, retry_after_s=retry_after_s)
 
 
 class ReplyError(BackendError):

@@ -97,11 +97,11 @@ def read_prompt(name: str, text: str, *, where: str) -> Prompt:
     )
 
 
-def render_prompt(prompt: Prompt, variables: Mapping[str, Json], *, schema: bool = True) -> tuple[dict[str, str], ...]:
-    """System and user message. Text goes in as it is, other values as compact JSON.
+def render_prompt(prompt: Prompt, variables: Mapping[str, Json]) -> tuple[dict[str, str], ...]:
+    """System and user message; the reply schema ends the system text. Text goes in as it is, other values as JSON.
 
-    `schema` puts the reply schema of the file at the end of the system text. Raises PromptError when a variable is
-    missing or one is given that the prompt does not use. A value is never searched for slots.
+    Raises PromptError when a variable is missing or one is given that the prompt does not use. A value is never
+    searched for slots.
     """
     missing, unused = set(prompt.variables) - variables.keys(), variables.keys() - set(prompt.variables)
     if missing or unused:
@@ -111,8 +111,7 @@ def render_prompt(prompt: Prompt, variables: Mapping[str, Json], *, schema: bool
         )
     texts = {name: value if isinstance(value, str) else _compact(value) for name, value in variables.items()}
     system = _SLOT.sub(lambda slot: texts[slot[1]], prompt.system)
-    if schema:
-        system += f"\n\nAnswer with JSON only, no text around it, fitting this JSON Schema:\n{_compact(prompt.reply)}"
+    system += f"\n\nAnswer with JSON only, no text around it, fitting this JSON Schema:\n{_compact(prompt.reply)}"
     user = _SLOT.sub(lambda slot: texts[slot[1]], prompt.user)
     return {"role": "system", "content": system}, {"role": "user", "content": user}
 

@@ -146,28 +146,11 @@ class Journal:
 
     def scan(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(offset, record) in order, for an index that need not hold the records."""
-        offset = 0
-        for number, line in enumerate(_lines(self.path), start=1):
-            try:
-                record = orjson.loads(line)
-            except orjson.JSONDecodeError as fault:
-                raise StoreError(
-                    f"{self.path}, line {number}: not JSON: {fault}",
-                    "delete that line by hand; what it answered is asked again",
-                ) from fault
-            yield offset, record
-            offset += len(line)
+        return scan_journal(self.path)
 
     def at(self, offset: int) -> dict[str, Any]:
         """The record that `append` put at this offset."""
-        line = bytearray()
-        while not line.endswith(b"\n"):
-            block = os.pread(self._fd, 8192, offset + len(line))
-            if not block:
-                raise StoreError(f"{self.path}: no record at byte {offset}", "the file changed while it was in use")
-            line += block[: block.index(b"\n") + 1] if b"\n" in block else block
-        record: dict[str, Any] = orjson.loads(line)
-        return record
+        return read_entry(self._fd, offset, self.path)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -180,6 +163,33 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def scan_journal(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(offset, record) of a journal that need not be ours to write; a torn tail is passed over."""
+    offset = 0
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError as fault:
+            hint = "delete that line by hand; what it answered is asked again"
+            raise StoreError(f"{path}, line {number}: not JSON: {fault}", hint) from fault
+        yield offset, record
+        offset += len(line)
+
+
+def read_entry(fd: int, offset: int, path: Path) -> dict[str, Any]:
+    """The record that stands at an offset of an open journal; `path` names it in errors."""
+    line = b""
+    while b"\n" not in line:
+        block = os.pread(fd, 8192, offset + len(line))
+        if not block:
+            raise StoreError(f"{path}: no record at byte {offset}", "the file changed while it was in use")
+        line += block
+    record: dict[str, Any] = orjson.loads(line[: line.index(b"\n")])
+    return record
 
 
 @contextlib.contextmanager

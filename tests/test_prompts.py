@@ -43,7 +43,6 @@ def test_values_are_put_in_and_the_schema_follows() -> None:
         },
         {"role": "user", "content": 'Write [1,"a"] of bees.'},
     )
-    assert render_prompt(sample(), {"thing": "bees", "n": 1}, schema=False)[0]["content"] == "You count bees."
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,134 @@
+"""Many slots at a time, each ended once: accepted, rejected or failed; what is stored is not done again.
+
+A slot is one thing that was asked for. There are no batches: a slot that is done makes room for the next. The failure
+of a slot is data; an error of the whole run stops it, after the calls that are paid for have come home.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from carg.errors import BackendError, CargError, RecordError, StoreError
+from carg.records import Json
+from carg.store import Journal
+
+Slot = TypeVar("Slot")
+Status = Literal["accepted", "rejected", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a slot ended. `records` are plain JSON values, as they are stored; `reason` says why there are none."""
+
+    status: Status
+    records: Mapping[str, list[Json]]
+    reason: str = ""
+    n_candidates: int = 0
+    """What was made on the way, kept or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The sum that must hold: requested = accepted + rejected + failed."""
+
+    requested: int
+    accepted: int
+    rejected: int
+    failed: int
+    candidates: int
+
+    @property
+    def is_whole(self) -> bool:
+        return self.requested == self.accepted + self.rejected + self.failed
+
+
+class Outcomes:
+    """The outcomes of a run's slots on the disk, one line each; opening one again knows what is done."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._offsets = {entry["slot"]: offset for offset, entry in journal.scan()}
+
+    def __contains__(self, slot: str) -> bool:
+        return slot in self._offsets
+
+    def store(self, slot: str, outcome: Outcome) -> None:
+        """Raises StoreError when the slot has ended before: nothing is counted twice."""
+        if slot in self._offsets:
+            raise StoreError(f"{self.journal.path}: slot {slot!r} ended twice", "two slots have the same name")
+        entry = {
+            "slot": slot,
+            "status": outcome.status,
+            "reason": outcome.reason,
+            "n_candidates": outcome.n_candidates,
+            "records": dict(outcome.records),
+        }
+        self._offsets[slot] = self.journal.append(entry)
+
+    def read(self, slots: Iterable[str]) -> Iterator[Outcome]:
+        """The outcomes of these slots in the order given, whatever the order they ended in."""
+        for slot in slots:
+            entry = self.journal.at(self._offsets[slot])
+            yield Outcome(entry["status"], entry["records"], entry["reason"], entry["n_candidates"])
+
+    def tally(self, slots: Iterable[str]) -> Tally:
+        """How these slots ended; those that did not end are missing from the sum."""
+        counts = {"accepted": 0, "rejected": 0, "failed": 0}
+        requested = candidates = 0
+        for slot in slots:
+            requested += 1
+            if slot in self._offsets:
+                entry = self.journal.at(self._offsets[slot])
+                counts[entry["status"]] += 1
+                candidates += entry["n_candidates"]
+        return Tally(requested, counts["accepted"], counts["rejected"], counts["failed"], candidates)
+
+
+@dataclass(slots=True)
+class _Run(Generic[Slot]):
+    make: Callable[[Slot], Awaitable[Outcome]]
+    on_done: Callable[[str, Outcome], None]
+    stopped: BaseException | None = None
+
+    async def work(self, waiting: Iterator[tuple[str, Slot]]) -> None:
+        """Takes slots until there are none, or the run is stopped."""
+        for name, slot in waiting:
+            if self.stopped is not None:
+                return
+            try:
+                self.on_done(name, await self._end(slot))
+            except (Exception, asyncio.CancelledError) as fault:
+                self.stopped = self.stopped or fault
+                return
+
+    async def _end(self, slot: Slot) -> Outcome:
+        try:
+            return await self.make(slot)
+        except (BackendError, RecordError) as fault:
+            return Outcome("failed", {}, f"{type(fault).__name__}: {fault.message}")
+        except CargError:
+            raise
+        except Exception as fault:
+            return Outcome("failed", {}, f"{type(fault).__name__}: {fault}")
+
+
+async def run_slots(
+    slots: Iterable[tuple[str, Slot]],
+    make: Callable[[Slot], Awaitable[Outcome]],
+    *,
+    width: int,
+    on_done: Callable[[str, Outcome], None],
+) -> None:
+    """Every slot is made and `on_done` called once for it, `width` at a time.
+
+    BackendError, RecordError and errors that nobody foresaw fail their slot alone. Any other CargError (a spent
+    budget, a full disk, a wrong key) stops the run: no slot is begun any more, those under way end, and it is raised.
+    """
+    run = _Run(make, on_done)
+    waiting = iter(slots)
+    await asyncio.gather(*(run.work(waiting) for _ in range(width)))
+    if run.stopped is not None:
+        raise run.stopped
