@@ -221,7 +221,7 @@ def _read_resources(draft: Draft) -> None:
             if spec is not None:
                 specs[key] = spec
         draft.fields[name] = specs
-        draft.types[name] = field_types(specs, item.get("fields", {}))
+        draft.types[name] = {**field_types(specs, item.get("fields", {})), "id": Type("ref", name)}
     for name in draft.fields:
         _finish_fields(draft, name, raws[name].get("fields", {}))
     for name, value in raws.items():
@@ -274,7 +274,7 @@ def _read_tally(draft: Draft, entry: str, owner: str, raw: Mapping[str, Any]) ->
 def _read_resource(draft: Draft, name: str, item: Mapping[str, Any]) -> Resource:
     reader, entry = draft.reader, f"resources.{name}"
     specs = draft.fields[name]
-    own = draft.scope({**draft.types[name], "id": TEXT})
+    own = draft.scope(draft.types[name])
     always = [
         {"that": rule, "code": f"{name}_inconsistent", "say": f"This would leave the {name} inconsistent."}
         if isinstance(rule, str)
