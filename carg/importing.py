@@ -196,7 +196,7 @@ def _walk(value: Json, pointer: str, service: str, level: int) -> Iterator[_Entr
         return
     service = _service(value) or service
     for key, item in value.items():
-        if key in _LISTS and isinstance(item, list):
+        if key in _LISTS and isinstance(item, list) and any(isinstance(inner, dict) for inner in item):
             yield from _listed(item, f"{pointer}/{key}", service)
         elif key in _LISTS and _is_tool(item):
             yield _Entry(f"{pointer}/{key}", service, item)
@@ -229,12 +229,16 @@ def _is_tool(value: Json) -> bool:
     if not isinstance(value, dict):
         return False
     raw = _unwrap(value)
-    return isinstance(raw.get("name"), str) and any(isinstance(raw.get(key), dict) for key in _PARAMETERS)
+    return isinstance(_named(raw), str) and any(isinstance(raw.get(key), dict) for key in _PARAMETERS)
 
 
 def _unwrap(value: dict[str, Json]) -> dict[str, Json]:
     inner = value.get("function")
     return inner if isinstance(inner, dict) else value
+
+
+def _named(entry: dict[str, Json]) -> Json:
+    return entry.get("name") or entry.get("api_name")
 
 
 def _service(value: dict[str, Json]) -> str | None:
@@ -248,7 +252,7 @@ def _slug(name: str) -> str:
 
 
 def _name(raw: Json) -> str | None:
-    name = _unwrap(raw).get("name") if isinstance(raw, dict) else None
+    name = _named(_unwrap(raw)) if isinstance(raw, dict) else None
     return name[:200] if isinstance(name, str) else None
 
 
@@ -260,7 +264,7 @@ def build_tool(raw: Json, service: str, *, made_from: tuple[str, ...] = ()) -> T
     if not isinstance(raw, dict):
         raise RecordError("not an object")
     entry = _unwrap(raw)
-    name, text = entry.get("name"), entry.get("description") or ""
+    name, text = _named(entry), entry.get("description") or entry.get("api_description") or ""
     given = next((entry[key] for key in _PARAMETERS if entry.get(key) is not None), None)
     if given is None:
         raise RecordError("no schema")
@@ -268,7 +272,7 @@ def build_tool(raw: Json, service: str, *, made_from: tuple[str, ...] = ()) -> T
         raise RecordError("no name")
     if not isinstance(text, str) or len(text) > MAX_TEXT:
         raise RecordError(f"no description of at most {MAX_TEXT} characters")
-    parameters = _schema(given)
+    parameters = _schema(_as_object(given, entry.get("required")))
     hints = entry.get("annotations") if isinstance(entry.get("annotations"), dict) else {}
     title = entry.get("title") or (hints or {}).get("title")
     title = title if isinstance(title, str) else " ".join(tokens(name)).capitalize()
@@ -291,8 +295,15 @@ def build_tool(raw: Json, service: str, *, made_from: tuple[str, ...] = ()) -> T
     )
 
 
+def _as_object(given: Json, required: Json) -> Json:
+    """The parameters as an object schema, where they are written as a bare map of names to schemas."""
+    if isinstance(given, dict) and all(isinstance(item, dict) and "type" in item for item in given.values()):
+        return {"type": "object", "properties": given, "required": required or []}
+    return given
+
+
 def _schema(given: Json, *, parameters: bool = True) -> dict[str, Json]:
-    schema = normalise_schema({"type": "object", "properties": {}} if given == {} and parameters else given)
+    schema = normalise_schema(given)
     if complaints := schema_complaints(schema, bounded=False, parameters=parameters):
         raise RecordError("; ".join(complaints[:2]))
     known = schema.get("properties", {})

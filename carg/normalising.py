@@ -28,17 +28,7 @@ _FORMAT_TYPES = ("date", "date-time", "time", "uuid", "uri", "email")
 _DROPPED = {"$schema", "$id", "id", "optional", "nullable", "example", "definitions", "dependencies", "additionalItems"}
 _DROPPED |= {"xml", "externalDocs", "discriminator", "strict"}
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SINGLES: tuple[str, ...] = (
-    "not",
-    "if",
-    "then",
-    "else",
-    "contains",
-    "propertyNames",
-    "additionalProperties",
-    "unevaluatedProperties",
-)
-_SINGLES += ("unevaluatedItems", "items")
+_SINGLES = "not if then else contains propertyNames additionalProperties unevaluatedProperties unevaluatedItems items"
 _MAPS = ("properties", "patternProperties", "$defs", "dependentSchemas")
 
 
@@ -68,7 +58,7 @@ _NULLABLE = ("default", "const")
 
 
 def _inner(node: dict[str, Json], level: int) -> dict[str, Json]:
-    for key in _SINGLES:
+    for key in _SINGLES.split():
         if isinstance(node.get(key), dict):
             node[key] = normalise_schema(node[key], level=level + 1)
     for key in _LISTS:

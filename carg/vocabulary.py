@@ -242,7 +242,7 @@ def told_examples(description: str) -> list[str]:
     found = [
         match for group in _EXAMPLE.findall(description[:1000]) for match in re.findall(r"['\"“`]([^'\"”`]+)", group)
     ]
-    return [text for text in found if text.strip(" ,") and text.strip() not in ("or", ", or")]
+    return [text for text in found if text.strip(" ,") not in ("", "or") and not set(text) & set("{}<>")]
 
 
 def date_style(description: str) -> str | None:
