@@ -66,7 +66,7 @@ FACTORS: dict[str, dict[str, float]] = {
     "words_range": {
         "{field} must be {bound}": 1,
         "{field} is out of range: it must be {bound}": 1,
-        "{value} is not accepted for {field}, which must be {bound}": 1,
+        "{value} in {field} is not {bound}": 1,
         "The {noun} {field} should be {bound}": 1,
     },
     "words_format": {
@@ -111,7 +111,7 @@ FACTORS: dict[str, dict[str, float]] = {
     "number_style": {"plain": 85, "decimal_strings": 15},
     "paging": {"limit_offset": 40, "page_size": 35, "cursor": 25},
     "page_words": {"short": 45, "long": 30, "max": 25},
-    "list_words": {"items total": 35, "results count": 30, "data total_count": 15, "records total": 20},
+    "list_words": {"items/total": 35, "results/count": 30, "data/total_count": 15, "records/total": 20},
     "terseness": {"full": 65, "changed": 20, "id_only": 15},
     "embed": {"ids": 45, "brief": 40, "full": 15},
 }
@@ -133,10 +133,18 @@ _CLASHES: tuple[tuple[str, str, str, str], ...] = (
     ("media", "xml", "error_shape", "plain_text"),
     ("media", "text", "error_shape", "problem_json errors_list"),
     ("media", "xml text", "number_style", "decimal_strings"),
+    ("envelope", "data", "list_words", "data/total_count"),
     ("time_style", "iso_z iso_offset space_separated", "date_style", "epoch"),
     ("time_style", "epoch_seconds", "date_style", "dmy_dots us_slashes"),
 )
 """(factor, values, other factor, its values that make no sense beside them), values separated by spaces."""
+_BARRED = {
+    pair
+    for one, ones, two, twos in _CLASHES
+    for left in ones.split()
+    for right in twos.split()
+    for pair in ((one, left, two, right), (two, right, one, left))
+}
 
 _PAGE_WORDS = {
     "limit_offset": {"short": ("limit", "offset"), "long": ("limit", "skip"), "max": ("max_results", "start_at")},
@@ -146,10 +154,9 @@ _PAGE_WORDS = {
 _CALLS = {
     "openai": '{"name": "<tool>",%s "arguments": {...}}',
     "mcp": '{"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": {"name": "<tool>", "arguments": {...}%s}}',
-    "http": "an HTTP request at the tool's method and path%s; what is not in the path goes into the query of GET and "
-    "DELETE, else into a JSON body",
-    "python": "tool(name=value, ...), keyword arguments with literal values%s",
-    "xml": '<call tool="<tool>"%s> with one element for each argument, <item> for list items, nil="true" for null',
+    "http": "HTTP request at the tool's path%s; other arguments in the query of GET and DELETE, else in a JSON body",
+    "python": "tool(name=value, ...)%s",
+    "xml": '<call tool="<tool>"%s> with an element for each argument, list items in <item>',
     "react": "Action: <tool>%s, then a line `Action Input: {...}`",
 }
 _SIGNED = {
@@ -170,9 +177,10 @@ _ENVELOPES = {
 }
 _MEDIA = {
     "json": "{spacing} JSON",
-    "xml": "XML under <response>, <item> for list items",
+    "xml": "XML in <response>, list items in <item>",
     "text": "text of `key: value` lines, nested by indentation",
 }
+_ALLOWED = {"comma": "a, b, c", "or": "a, b or c", "json": '["a","b","c"]'}
 _IDS = {
     "prefixed_sequence": "prefix and number (ABC-0012); a new record takes the next number",
     "prefixed_hex": "prefix and hex digits (abc_9f03a1c2)",
@@ -224,7 +232,7 @@ def case_words(words: str, case: str, prefix: str = "") -> str:
 def page_words(factors: Mapping[str, Json]) -> PageWords:
     """The words of paging under these factors."""
     size, position = _PAGE_WORDS[factors["paging"]][factors["page_words"]]
-    items, total = factors["list_words"].split()
+    items, total = factors["list_words"].split("/")
     return PageWords(size, position, items, total, f"next_{position}" if factors["paging"] == "cursor" else None)
 
 
@@ -250,7 +258,7 @@ def draw_convention(
     drawn: dict[str, Json] = dict(must)
     for factor, weights in FACTORS.items():
         kept = [drawn[factor]] if factor in must else [value for value in weights if value not in never.get(factor, ())]
-        options = [value for value in kept if not any(_clash(factor, value, *other) for other in drawn.items())]
+        options = [value for value in kept if not any((factor, value, *other) in _BARRED for other in drawn.items())]
         if not options:
             raise DomainError(f"no value of style factor {factor!r} fits the others", "loosen `must` or `never`")
         drawn[factor] = rng.choices(options, [weights[value] for value in options])[0]
@@ -265,49 +273,46 @@ def make_convention(factors: Mapping[str, Json]) -> Convention:
 def document(factors: Mapping[str, Json]) -> str:
     """What an instance tells its callers: how to call, how it answers and refuses, what values look like."""
     lines = [f"Call: {_call_form(factors)}.", _answer_form(factors), *_error_forms(factors)]
-    names = page_words(factors)
-    size, position, items, total = (case_words(name, factors["field_case"]) for name in names[:4])
-    kind = {"limit_offset": "records to skip", "page_size": "page from 1", "cursor": "token of the page before"}
-    paging = f"`{size}` (how many) and `{position}` ({kind[factors['paging']]}); answers hold `{items}` and `{total}`"
-    if names.following:
-        paging += f", and `{case_words(names.following, factors['field_case'])}` unless it is the last page"
-    return "\n".join([*lines, f"Lists: {paging}.", _value_forms(factors)])
-
-
-def _clash(factor: str, value: str, other: str, beside: str) -> bool:
-    pairs = (((factor, value), (other, beside)), ((other, beside), (factor, value)))
-    return any(
-        (one, two) == (left[0], right[0]) and left[1] in ones.split() and right[1] in twos.split()
-        for one, ones, two, twos in _CLASHES
-        for left, right in pairs
-    )
+    return "\n".join([*lines, _list_form(factors), _value_forms(factors)])
 
 
 def _call_form(factors: Mapping[str, Json]) -> str:
     syntax, name = factors["syntax"], auth_name(factors)
     form = _CALLS[syntax] % (_SIGNED[syntax] % name if factors["auth"] == "header" else "")
-    meaning = "a key, by its name" if factors["auth_word"] == "key_name" else "an actor"
+    meaning = "a key" if factors["auth_word"] == "key_name" else "an actor"
     if factors["auth"] == "argument":
-        return f"{form}; each call has one more argument `{name}`, which names {meaning}"
+        return f"{form}, with one more argument `{name}` that names {meaning}"
     return f"{form}; `{name}` names {meaning}" if factors["auth"] == "header" else form
 
 
 def _answer_form(factors: Mapping[str, Json]) -> str:
     media = _MEDIA[factors["media"]].replace("{spacing}", factors["json_spacing"])
-    head = " after a line `HTTP/1.1 <status> <phrase>` and an empty line" if factors["status_line"] == "shown" else ""
+    head = " after `HTTP/1.1 <status> <phrase>` and an empty line" if factors["status_line"] == "shown" else ""
     nulls = "left out" if factors["nulls"] == "omitted" else "written"
-    return f"Answers: {media}, {_ENVELOPES[factors['envelope']]}{head}. Nulls are {nulls}."
+    return f"Answers: {media}, {_ENVELOPES[factors['envelope']]}{head}; nulls are {nulls}."
 
 
 def _error_forms(factors: Mapping[str, Json]) -> list[str]:
-    """The shape of errors, then one line for each class: code, status, words."""
+    """The shape of errors, then one line for each class: code, status where answers show it, words."""
     sample = ToolError("<code>", "", int(factors["schema_status"]), "<message>", "<field>")
     shape = render_error(Convention("", {**factors, "json_spacing": "compact", "status_line": "hidden"}, ""), sample)
+    shows = factors["status_line"] == "shown" or factors["error_shape"] in ("problem_json", "plain_text")
     lines = [f"Errors: {shape}"]
     for fault in WORD_FACTORS:
         if fault != "unsigned" or factors["auth"] != "none":
-            lines.append(f"- {fault_code(factors, fault)} {fault_status(factors, fault)}: {template(factors, fault)}")
+            status = f" {fault_status(factors, fault)}" if shows else ""
+            words = template(factors, fault).replace("{allowed}", _ALLOWED[factors["allowed_style"]])
+            lines.append(f"{fault_code(factors, fault)}{status}: {words}")
     return lines
+
+
+def _list_form(factors: Mapping[str, Json]) -> str:
+    size, position, items, total, following = (
+        case_words(name or "", factors["field_case"]) for name in page_words(factors)
+    )
+    meaning = {"limit_offset": " (records to skip)", "page_size": " (from 1)", "cursor": ""}[factors["paging"]]
+    last = f", {following} unless it is the last page" if following else ""
+    return f"Lists: pass {size}, {position}{meaning}; get {items}, {total}{last}."
 
 
 def _value_forms(factors: Mapping[str, Json]) -> str:
@@ -315,5 +320,5 @@ def _value_forms(factors: Mapping[str, Json]) -> str:
     return (
         f"Ids: {_IDS[factors['id_style']]}. Dates: {_DATES[factors['date_style']]}. "
         f"Times: {_TIMES[factors['time_style']]}.{decimals} "
-        f"Create and update answer {_TERSE[factors['terseness']]}. References: {_EMBED[factors['embed']]}."
+        f"Create and update return {_TERSE[factors['terseness']]}; references are {_EMBED[factors['embed']]}."
     )

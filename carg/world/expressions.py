@@ -217,6 +217,10 @@ class _Maker:
             path.insert(0, base.attr)
             base = base.value
         code, kind = self.make(base)
+        if kind.kind == "object" and isinstance(base, ast.Name):
+            part = self.scope.names.get(f"{base.id}.{path[0]}")
+            if part is not None and len(path) == 1:
+                return f"_part({code}, {path[0]!r})", part.or_null()
         while path:
             if kind.kind != "ref" or kind.of is None:
                 raise _refuse(f"`{ast.unparse(base)}` is a {kind}: it has no field {path[0]!r}")

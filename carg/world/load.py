@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from carg.errors import DomainError
+from carg.records import FAULT_ORDER
 from carg.world.actions import action_operation
 from carg.world.expressions import INTEGER, NUMBER, TEXT, TIME, Scope, Type
 from carg.world.expressions import DATE as DATE_TYPE
@@ -28,6 +29,7 @@ from carg.world.model import (
     Knob,
     Operation,
     Resource,
+    Rule,
     Service,
     Tally,
     World,
@@ -356,10 +358,15 @@ def _read_services(draft: Draft, raws: Mapping[str, Any], operations: dict[str, 
             dict(reader.table(f"services.{name}.style.must", style.get("must", {}))),
         )
         for operation in mine:
-            operations[operation] = replace(operations[operation], service=name)
+            operations[operation] = replace(operations[operation], service=name, rules=in_order(operations[operation]))
     for group in groups.keys() - taken.keys():
         reader.fault("services", f"no service offers {group!r}")
     return services
+
+
+def in_order(operation: Operation) -> tuple[Rule, ...]:
+    """The operation's rules in the order in which faults are reported."""
+    return tuple(sorted(operation.rules, key=lambda rule: FAULT_ORDER.index(rule.fault)))
 
 
 def _read_goals(draft: Draft, raws: Any) -> tuple[Goal, ...]:

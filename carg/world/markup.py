@@ -7,6 +7,7 @@ itself: strings that could be mistaken for something else are quoted.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +41,7 @@ def is_deep(value: Json, limit: int = MAX_DEPTH) -> bool:
 
 
 def types_of(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    """The JSON types that a schema allows by `type`, `enum`, `const`, `anyOf` and `oneOf`; empty when it does not say."""
+    """The JSON types that a schema allows by type, enum, const, anyOf and oneOf; empty when it does not say."""
     if found := schema.get("type"):
         return (found,) if isinstance(found, str) else tuple(found)
     values = schema.get("enum", [schema["const"]] if "const" in schema else [])
@@ -103,8 +104,13 @@ def _literal(text: str) -> Json:
 
 
 def spell(value: Json) -> str:
-    """A scalar as bare text: strings as they are, others as JSON."""
+    """A value as bare text: strings as they are, others as JSON."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def write_json(value: Json, spaced: bool) -> str:
+    """JSON on one line, with or without a space after commas and colons."""
+    return json.dumps(value, ensure_ascii=False) if spaced else orjson.dumps(value).decode()
 
 
 def write_xml(value: Json, tag: str, *, attributes: Mapping[str, str] | None = None, indented: bool = False) -> str:
@@ -116,7 +122,7 @@ def write_xml(value: Json, tag: str, *, attributes: Mapping[str, str] | None = N
 
 
 def read_xml(text: str) -> ElementTree.Element:
-    """The root element of a text. Raises RecordError where it is not well-formed, or has a DOCTYPE, CDATA or comment."""
+    """The root element. Raises RecordError where the text is not well-formed, or has a DOCTYPE, CDATA or comment."""
     if "<!" in text:
         raise RecordError("XML declarations, comments and CDATA are not accepted", "send elements and text only")
     try:

@@ -6,7 +6,6 @@ in `directives`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import orjson
 
 from carg.errors import RecordError
 from carg.records import Convention, Definition, Json, Response, ToolError, Violation, digest
-from carg.world.markup import read_element, read_text, read_xml, spell, type_name, write_text, write_xml
+from carg.world.markup import read_element, read_text, read_xml, spell, type_name, write_json, write_text, write_xml
 
 WORD_FACTORS = {
     "schema.missing": "words_missing",
@@ -78,6 +77,8 @@ _BOUNDS = {
     "uniqueItems": "a list without repeats",
 }
 _PAYLOAD = {"data": "data", "result_status": "result", "ok_flag": "payload"}
+_SUCCESS: dict[str, dict[str, Json]] = {"data": {}, "result_status": {"status": "ok"}, "ok_flag": {"ok": True}}
+_FAILURE: dict[str, dict[str, Json]] = {"result_status": {"status": "error"}, "ok_flag": {"ok": False}}
 _ERROR_KEYS = {
     "code_message": {"error"},
     "errors_list": {"errors"},
@@ -108,7 +109,7 @@ def fault_status(factors: Mapping[str, Json], fault: str) -> int:
 
 
 def template(factors: Mapping[str, Json], fault: str) -> str:
-    """The words for a class of faults, with noun, quotes and full stop of the convention and `{...}` where values go."""
+    """The words for a class of faults with the convention's noun, quotes and full stop, `{...}` where values go."""
     quote, noun = factors["quote"], factors["noun"]
 
     def put(slot: re.Match[str]) -> str:
@@ -116,7 +117,7 @@ def template(factors: Mapping[str, Json], fault: str) -> str:
             return str(noun)
         return f"{quote}{slot[0]}{quote}" if slot[1] in ("field", "id", "tool", "actor") else slot[0]
 
-    return _SLOT.sub(put, factors[WORD_FACTORS[fault]]) + factors["full_stop"]
+    return _SLOT.sub(put, factors[WORD_FACTORS[fault]]) + str(factors["full_stop"])
 
 
 def schema_error(convention: Convention, violation: Violation, *, detail: Mapping[str, Json]) -> ToolError:
@@ -163,8 +164,7 @@ def render_body(convention: Convention, definition: Definition, body: Json) -> s
         return _write(factors, "json", {"content": [{"type": "text", "text": text}], "isError": False})
     if envelope == "structured":
         return _write(factors, "json", {"structuredContent": body, "isError": False})
-    flags = {"ok_flag": {"ok": True}, "result_status": {"status": "ok"}}.get(envelope, {})
-    tree = {**flags, _PAYLOAD[envelope]: body} if envelope in _PAYLOAD else body
+    tree = {**_SUCCESS[envelope], _PAYLOAD[envelope]: body} if envelope in _PAYLOAD else body
     return _status_line(factors, 201 if definition.effect == "create" else 200) + _write(factors, media, tree)
 
 
@@ -177,8 +177,7 @@ def render_error(convention: Convention, error: ToolError) -> str:
         return _write(factors, "json", {"content": [{"type": "text", "text": line}], "isError": True})
     if shape == "plain_text":
         return f"{_status_line(factors, error.status)}Error {error.status} {line}"
-    flags = {"ok_flag": {"ok": False}, "result_status": {"status": "error"}}.get(factors["envelope"], {})
-    tree = {**flags, **_shape(shape, error)}
+    tree = {**_FAILURE.get(factors["envelope"], {}), **_shape(shape, error)}
     return _status_line(factors, error.status) + _write(factors, factors["media"], _shown(factors, tree))
 
 
@@ -245,15 +244,12 @@ def _known_error(
 
 def _error_parts(factors: Mapping[str, Json], tree: Json) -> dict[str, Json] | None:
     """Code, message and field of a tree that is an error by its flag and the keys of its shape, else None."""
-    envelope, shape = factors["envelope"], factors["error_shape"]
-    if not isinstance(tree, dict) or (envelope == "ok_flag" and tree.get("ok") is not False):
+    shape, flags = factors["error_shape"], _FAILURE.get(factors["envelope"], {})
+    if not isinstance(tree, dict) or shape == "plain_text" or any(tree.get(key) != flag for key, flag in flags.items()):
         return None
-    if (envelope == "result_status" and tree.get("status") != "error") or shape == "plain_text":
+    if not tree.keys() - flags.keys() <= _ERROR_KEYS[shape]:
         return None
-    flags = {"ok_flag": {"ok"}, "result_status": {"status"}}.get(envelope, set())
-    if not tree.keys() - flags <= _ERROR_KEYS[shape]:
-        return None
-    parts = tree
+    parts: Json
     if shape == "code_message":
         parts = tree.get("error")
     elif shape == "errors_list":
@@ -290,9 +286,9 @@ def _write(factors: Mapping[str, Json], media: str, value: Json) -> str:
         return write_xml(value, "response", indented=spacing == "indented")
     if media == "text":
         return write_text(value)
-    if spacing == "spaced":
-        return json.dumps(value, ensure_ascii=False)
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 if spacing == "indented" else None).decode()
+    if spacing == "indented":
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    return write_json(value, spacing == "spaced")
 
 
 def _parse(media: str, text: str, schema: Mapping[str, Any]) -> Json:

@@ -1,0 +1,390 @@
+"""What each kind of operation does once its arguments are known to be sound: the bodies and the changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from carg.world.functions import SOLVE_STEPS, Uncomputable
+from carg.world.model import Formula, Input, Operation
+from carg.world.run import Rec, Refusal, Refused, Run
+from carg.world.state import Read
+
+
+def perform(run: Run) -> Any:
+    """The canonical body of the operation; its changes lie in the run's overlay."""
+    return _KINDS[run.operation.kind](run)
+
+
+def _get(run: Run) -> Rec:
+    return Rec(run.operation.subject, run.values[run.operation.inputs[0].name])
+
+
+def _batch_get(run: Run) -> dict[str, Any]:
+    resource = run.operation.subject
+    table = run.state.tables[resource]
+    wanted = list(dict.fromkeys(run.values["ids"]))
+    for key in wanted:
+        run.frame.reads.append((resource, key, None))
+    return {
+        "items": [Rec(resource, key) for key in wanted if key in table],
+        "missing": [key for key in wanted if key not in table],
+    }
+
+
+def _matches(run: Run, items: tuple[Input, ...], resource: str, key: str) -> bool:
+    for item in items:
+        wanted = run.values[item.name]
+        if item.of is None or wanted is None:
+            continue
+        value = run.frame.get(resource, key, item.of)
+        if not _TESTS[item.role](value, wanted):
+            return False
+    return True
+
+
+_TESTS: Mapping[str, Any] = {
+    "equals": lambda value, wanted: value == wanted,
+    "least": lambda value, wanted: value is not None and value >= wanted,
+    "most": lambda value, wanted: value is not None and value <= wanted,
+    "contains": lambda value, wanted: value is not None and wanted.lower() in str(value).lower(),
+    "has": lambda value, wanted: value is not None and wanted in value,
+}
+
+
+def _search(run: Run) -> dict[str, Any]:
+    operation, resource = run.operation, run.operation.subject
+    start = len(run.frame.reads)
+    found = [key for key in run.frame.scan(resource) if _matches(run, operation.inputs, resource, key)]
+    sort_by = run.values.get("sort_by")
+    if sort_by is not None:
+        # Records without the value come last in either direction, as SQL's NULLS LAST has it.
+        keyed = [(run.frame.get(resource, key, sort_by), key) for key in found]
+        known = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0])
+        if run.values["order"] == "desc":
+            known = sorted(reversed(known), key=lambda pair: pair[0], reverse=True)
+        found = [key for _, key in known] + [key for value, key in keyed if value is None]
+    reads = tuple(run.frame.reads[start:])
+    del run.frame.reads[start:]
+    limit, offset = run.values["limit"], run.values["offset"]
+    run.trace.values += [("/items", reads), ("/total", reads)]
+    return {
+        "items": [Rec(resource, key) for key in found[offset : offset + limit]],
+        "total": len(found),
+        "limit": limit,
+        "offset": offset,
+    }
+
+
+def _aggregate(run: Run) -> dict[str, Any]:
+    operation, resource = run.operation, run.operation.subject
+    start = len(run.frame.reads)
+    group_by, metric, name = (run.values.get(key) for key in ("group_by", "metric", "field"))
+    groups: dict[Any, list[Any]] = {} if group_by else {None: []}
+    for key in run.frame.scan(resource):
+        if not _matches(run, operation.inputs, resource, key):
+            continue
+        group = run.frame.get(resource, key, group_by) if group_by else None
+        value = run.frame.get(resource, key, name) if name and metric != "count" else 1
+        if value is not None:
+            groups.setdefault(group, []).append(value)
+    reads = tuple(run.frame.reads[start:])
+    del run.frame.reads[start:]
+    results = [
+        {"value": group, "result": _metric(metric or "count", values), "count": len(values)}
+        for group, values in sorted(groups.items(), key=lambda pair: str(pair[0]))
+    ]
+    run.trace.values.append(("/groups", reads))
+    return {"metric": metric or "count", "group_by": group_by, "groups": results}
+
+
+def _metric(metric: str, values: list[Any]) -> float | None:
+    if metric == "count":
+        return len(values)
+    if not values:
+        return 0 if metric == "sum" else None
+    if metric in ("min", "max"):
+        return float((min if metric == "min" else max)(values))
+    total = sum(values)
+    return round(total if metric == "sum" else total / len(values), 4)
+
+
+def _create(run: Run) -> Rec:
+    operation = run.operation
+    resource = run.setting.world.resources[operation.subject]
+    given = {}
+    for item in operation.inputs:
+        value = run.values[item.name]
+        if value is not None or (item.spec.start is None and item.spec.default is None):
+            given[item.name] = (value, ())
+    _check_unique(run, None)
+    _check_state(run)
+    key = run.make(resource, given)
+    _settle(run)
+    return Rec(resource.name, key)
+
+
+def _check_state(run: Run) -> None:
+    run.check(run.operation.rules, "state.order")
+    run.check(run.operation.rules, "state.conflict")
+    run.check(run.operation.rules, "rule.limit")
+
+
+def _check_unique(run: Run, own: str | None) -> None:
+    operation = run.operation
+    resource = run.setting.world.resources[operation.subject]
+    for item in operation.inputs:
+        spec = resource.fields.get(item.name)
+        wanted = run.values[item.name]
+        if spec is None or not spec.unique or wanted is None:
+            continue
+        code = f"{resource.name}_{spec.name}_taken"
+        run.trace.rules.append(code)
+        for key in run.frame.scan(resource.name):
+            if key != own and run.frame.get(resource.name, key, spec.name) == wanted:
+                detail = {"resource": resource.name, "value": wanted}
+                raise Refused(Refusal(code, "state.conflict", 409, item.name, detail=detail))
+
+
+def _settle(run: Run) -> None:
+    run.keep_tallies()
+    run.check_always()
+
+
+def _update(run: Run) -> Rec:
+    operation = run.operation
+    resource = operation.subject
+    key = run.values[operation.inputs[0].name]
+    _check_unique(run, key)
+    _check_state(run)
+    for item in operation.inputs[1:]:
+        if (value := run.values[item.name]) is not None and (item.spec.kind != "list" or value):
+            run.write(resource, key, item.name, value, ())
+    _settle(run)
+    return Rec(resource, key)
+
+
+def _delete(run: Run) -> dict[str, Any]:
+    resource = run.operation.subject
+    key = run.values[run.operation.inputs[0].name]
+    _check_state(run)
+    _remove(run, resource, key)
+    _settle(run)
+    return {"id": key, "deleted": True}
+
+
+def _remove(run: Run, resource: str, key: str) -> None:
+    run.overlay.put(resource, key, None)
+    run.trace.deleted.append((resource, key))
+    policies = run.setting.world.resources[resource].on_delete
+    for other, name in run.setting.refers.get(resource, ()):
+        for hit in run.after.ids(other):
+            record = run.after.find(other, hit)
+            if record is None or record[name] != key:
+                continue
+            if policies.get(other) == "cascade":
+                _remove(run, other, hit)
+            elif policies.get(other) == "nullify":
+                run.write(other, hit, name, None, ())
+
+
+def _action(run: Run) -> Any:
+    operation = run.operation
+    _check_state(run)
+    for name, expression in operation.was:
+        run.values[name] = run.compute(expression)
+    targets = run.values[operation.inputs[0].name] if operation.each else [None]
+    for key in dict.fromkeys(targets):
+        if operation.each:
+            run.aim(key)
+        _apply_effects(run)
+    _create_records(run)
+    _settle(run)
+    return _returns(run)
+
+
+def _apply_effects(run: Run) -> None:
+    operation = run.operation
+    sets: list[tuple[str, str, str, Any, tuple[Read, ...]]] = []
+    for effect in operation.effects:
+        start = len(run.frame.reads)
+        target = run.compute(effect.target)
+        value = run.compute(effect.value)
+        reads = tuple(run.frame.reads[start:]) + _let_reads(run, effect.value.names)
+        del run.frame.reads[start:]
+        if target is not None:
+            sets.append((effect.of, target, effect.field, value, reads))
+    for each in operation.each_effects:
+        values = dict(run.values)
+        for key in run.frame.ids(each.resource):
+            values[each.variable] = key
+            start = len(run.frame.reads)
+            if run.compute(each.where, values):
+                reads = tuple(run.frame.reads[start:])
+                for name, expression in each.values:
+                    sets.append((each.resource, key, name, run.compute(expression, values), reads))
+            del run.frame.reads[start:]
+    for table, target, name, value, reads in sets:
+        run.write(table, target, name, value, reads)
+
+
+def _let_reads(run: Run, names: frozenset[str]) -> tuple[Read, ...]:
+    reads: list[Read] = []
+    for name, expression in run.operation.lets:
+        if name in names:
+            start = len(run.frame.reads)
+            run.compute(expression)
+            reads += run.frame.reads[start:]
+            del run.frame.reads[start:]
+    return tuple(reads)
+
+
+def _create_records(run: Run) -> None:
+    for creation in run.operation.creates:
+        resource = run.setting.world.resources[creation.resource]
+        items = run.compute(creation.over) or [] if creation.over is not None else [None]
+        made = []
+        for item in items:
+            values = {**run.values, creation.variable: item} if creation.variable else run.values
+            given = {}
+            for name, expression in creation.values.items():
+                value, reads = run.compute_after(expression, values)
+                given[name] = (value, reads + _let_reads(run, expression.names))
+            made.append(run.make(resource, given))
+        run.values[creation.name] = made if creation.over is not None else made[0]
+
+
+def _returns(run: Run) -> Any:
+    body: dict[str, Any] = {}
+    for name, expression in run.operation.returns:
+        value, reads = run.compute_after(expression)
+        if name == "":
+            return Rec(expression.type.of or "", value)
+        body[name] = value
+        run.trace.values.append((f"/{name}", reads + _let_reads(run, expression.names)))
+    return body
+
+
+def compute_formula(formula: Formula, base: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs of a formula, each rounded as it is shown before the next uses it. Raises Uncomputable."""
+    values = {**base, **inputs}
+    for name, expression in formula.lets:
+        values[name] = expression.run(_no_cells, _no_cells, values)
+    outputs: dict[str, Any] = {}
+    for output in formula.outputs:
+        value = output.value.run(_no_cells, _no_cells, values)
+        if output.decimals is not None and isinstance(value, float | int) and not isinstance(value, bool):
+            value = round(float(value), output.decimals) + 0.0
+        outputs[output.name] = values[output.name] = value
+    return outputs
+
+
+def _no_cells(*_: Any) -> Any:
+    raise Uncomputable("a formula reads no records")
+
+
+def _formula(run: Run) -> Formula:
+    return run.setting.world.formulas[run.operation.subject]
+
+
+def _compute(run: Run) -> dict[str, Any]:
+    formula = _formula(run)
+    return compute_formula(formula, run.values, {})
+
+
+def _check_formula_rules(run: Run, formula: Formula, values: Mapping[str, Any]) -> None:
+    for rule in formula.rules:
+        if not rule.that.run(_no_cells, _no_cells, values):
+            raise run.refuse(rule, values)
+
+
+def _sweep(run: Run) -> dict[str, Any]:
+    formula, name = _formula(run), run.operation.vary or ""
+    spec = next(spec for spec in formula.inputs if spec.name == name)
+    low, high, steps = run.values[f"{name}_from"], run.values[f"{name}_to"], run.values["steps"]
+    rows = []
+    for number in range(steps):
+        value = low + (high - low) * number / (steps - 1)
+        value = round(value) if spec.kind == "integer" else round(value, max(spec.decimals, 4))
+        values = {**run.values, name: value}
+        _check_formula_rules(run, formula, _with_lets(formula, values))
+        rows.append({name: value, **compute_formula(formula, values, {})})
+    return {"results": rows}
+
+
+def _with_lets(formula: Formula, values: Mapping[str, Any]) -> dict[str, Any]:
+    full = dict(values)
+    for name, expression in formula.lets:
+        full[name] = expression.run(_no_cells, _no_cells, full)
+    return full
+
+
+def _solve(run: Run) -> dict[str, Any]:
+    formula, name = _formula(run), run.operation.vary or ""
+    spec = next(spec for spec in formula.inputs if spec.name == name)
+    wanted = run.values[f"target_{formula.outputs[0].name}"]
+    low, high = float(spec.low or 0), float(spec.high or 0)
+    first, last = (_first_output(formula, run.values, name, value) for value in (low, high))
+    if first is None or last is None or not min(first, last) <= wanted <= max(first, last):
+        raise Refused(Refusal("no_solution", "rule.cross_field", 422, f"target_{formula.outputs[0].name}"))
+    rising = last >= first
+    for _ in range(SOLVE_STEPS):
+        middle = (low + high) / 2
+        value = _first_output(formula, run.values, name, middle)
+        if value is None:
+            raise Uncomputable("the formula has no value inside the range")
+        if (value < wanted) == rising:
+            low = middle
+        else:
+            high = middle
+    root = (low + high) / 2
+    found = round(root) if spec.kind == "integer" else round(root, max(spec.decimals, 4))
+    _check_formula_rules(run, formula, _with_lets(formula, {**run.values, name: found}))
+    return {name: found + 0}
+
+
+def _first_output(formula: Formula, values: Mapping[str, Any], name: str, value: float) -> float | None:
+    full = _with_lets(formula, {**values, name: value})
+    result = formula.outputs[0].value.run(_no_cells, _no_cells, full)
+    return None if result is None else float(result)
+
+
+def _table(run: Run) -> dict[str, Any]:
+    operation = run.operation
+    table = run.setting.world.tables[operation.subject]
+    names = [spec.name for spec in table.columns]
+    if table.key is not None:
+        wanted = run.values[table.key]
+        place = names.index(table.key)
+        for row in table.rows:
+            if row[place] == wanted or (isinstance(wanted, str) and str(row[place]).lower() == wanted.lower()):
+                return dict(zip(names, row, strict=True))
+        detail = {"id": wanted, "resource": operation.subject}
+        raise Refused(Refusal(f"{table.key}_not_found", "state.not_found", 404, table.key, detail=detail))
+    rows = [dict(zip(names, row, strict=True)) for row in table.rows]
+    found = [row for row in rows if _row_matches(operation, run.values, row)]
+    return {"rows": found, "total": len(found)}
+
+
+def _row_matches(operation: Operation, values: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    return all(
+        _TESTS[item.role](row[item.of], values[item.name])
+        for item in operation.inputs
+        if item.of is not None and values[item.name] is not None
+    )
+
+
+_KINDS: Mapping[str, Any] = {
+    "get": _get,
+    "batch_get": _batch_get,
+    "search": _search,
+    "aggregate": _aggregate,
+    "create": _create,
+    "update": _update,
+    "delete": _delete,
+    "action": _action,
+    "compute": _compute,
+    "sweep": _sweep,
+    "solve": _solve,
+    "table": _table,
+}

@@ -1,0 +1,426 @@
+"""`execute`: a call against a state gives a body or a refusal, the changes, and a trace of all that was read.
+
+Pure: nothing outside its arguments is read, nothing is changed. Arguments are canonical and schema-valid; definitions
+and conventions are `surface`'s. Faults are tried in the order of `records.FAULT_ORDER`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from carg.world.expressions import Expression
+from carg.world.functions import DAY_S, Uncomputable
+from carg.world.model import FieldSpec, Operation, Resource, Rule, Tally, Template, World
+from carg.world.state import Change, Frame, Overlay, Read, Record, State
+from carg.world.values import draw_value
+
+UNKNOWN: tuple[Read, ...] = (("", None, None),)
+"""Reads of what nobody can see: the value was drawn, not computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who calls: a name and a role."""
+
+    name: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rec:
+    """A record in a body, not yet presented."""
+
+    resource: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call was refused. `detail` holds what wordings need: id, resource, role."""
+
+    code: str
+    fault: str
+    status: int
+    field: str | None
+    words: Template | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Trace:
+    """What an execution read and wrote.
+
+    `label` are the reads that decided between success and this refusal; `writes` maps each cell written to the reads
+    its value came from; `values` maps a body path to the reads of its value; `rules` are the rules tried, by code.
+    """
+
+    label: list[Read] = field(default_factory=list)
+    writes: list[tuple[str, str, str, tuple[Read, ...]]] = field(default_factory=list)
+    created: list[tuple[str, str]] = field(default_factory=list)
+    deleted: list[tuple[str, str]] = field(default_factory=list)
+    values: list[tuple[str, tuple[Read, ...]]] = field(default_factory=list)
+    tells: list[Read] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Body or refusal, with the changes and the trace. `frame` reads the state after."""
+
+    refusal: Refusal | None
+    body: Any
+    changes: list[Change]
+    trace: Trace
+    frame: Frame
+
+
+class Setting:
+    """A world as one instance runs it: knobs chosen, ids styled, texts salted."""
+
+    __slots__ = ("base", "id_style", "refers", "salt", "tallies", "world")
+
+    def __init__(self, world: World, knobs: Mapping[str, Any], *, id_style: str, salt: str) -> None:
+        self.world = world
+        self.id_style = id_style
+        self.salt = salt
+        self.base = {
+            **{name: knob.values[0] for name, knob in world.knobs.items()},
+            **knobs,
+            **{name: value for name, (value, _) in world.constants.items()},
+        }
+        self.tallies: dict[str, list[tuple[str, str, Tally]]] = {}
+        self.refers: dict[str, list[tuple[str, str]]] = {}
+        for resource in world.resources.values():
+            for spec in resource.fields.values():
+                if spec.tally is not None:
+                    self.tallies.setdefault(spec.tally.resource, []).append((resource.name, spec.name, spec.tally))
+                if spec.kind == "ref" and spec.of is not None:
+                    self.refers.setdefault(spec.of, []).append((resource.name, spec.name))
+
+    def mint(self, resource: Resource, number: int) -> str:
+        """The id of the number-th record of a resource, in the instance's style."""
+        return mint_id(self.id_style, resource.prefix, number, f"{self.salt}/{resource.name}")
+
+
+def mint_id(style: str, prefix: str, number: int, salt: str) -> str:
+    """An id: sequential styles show the number, the others are drawn from salt and number."""
+    if style == "integer":
+        return str(1000 + number)
+    if style == "prefixed_sequence":
+        return f"{prefix}-{number:04d}"
+    drawn = Random(f"{salt}/{number}").getrandbits(128)
+    if style == "uuid":
+        text = f"{drawn:032x}"
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+    if style == "short_code":
+        letters = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+        return "".join(letters[(drawn >> (5 * place)) & 31] for place in range(7))
+    return f"{prefix.lower()}_{drawn & (2**40 - 1):010x}"
+
+
+class Refused(Exception):
+    """Ends an execution with a refusal."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.code)
+        self.refusal = refusal
+
+
+class Run:
+    """One execution under way: its values, frames and overlay."""
+
+    __slots__ = ("actor", "after", "frame", "operation", "overlay", "setting", "state", "trace", "values")
+
+    def __init__(self, setting: Setting, state: State, operation: Operation, arguments: Mapping[str, Any], actor: Actor):
+        self.setting = setting
+        self.state = state
+        self.operation = operation
+        self.actor = actor
+        self.overlay = Overlay()
+        self.frame = Frame(state.tables)
+        self.after = Frame(state.tables, self.overlay.over)
+        self.trace = Trace()
+        self.values: dict[str, Any] = {
+            **setting.base,
+            "now": state.now,
+            "today": state.now // DAY_S,
+            "actor": actor.name,
+            "role": actor.role,
+        }
+        for item in operation.inputs:
+            value = arguments.get(item.name, item.spec.default)
+            if value is None and item.spec.kind == "list":
+                value = []
+            self.values[item.name] = value
+
+    def compute(self, expression: Expression, values: Mapping[str, Any] | None = None) -> Any:
+        """A value of the state before."""
+        return expression.run(self.frame.get, self.frame.scan, self.values if values is None else values)
+
+    def compute_after(self, expression: Expression, values: Mapping[str, Any] | None = None) -> tuple[Any, tuple[Read, ...]]:
+        """A value of the state after, with its reads."""
+        start = len(self.after.reads)
+        value = expression.run(self.after.get, self.after.scan, self.values if values is None else values)
+        return value, tuple(self.after.reads[start:])
+
+    def refuse(self, rule: Rule, values: Mapping[str, Any] | None = None) -> Refused:
+        """The refusal of a rule that failed; its words are rendered by whoever presents it."""
+        shown: dict[str, Any] = {}
+        start = len(self.frame.reads)
+        for part in rule.words.parts:
+            if isinstance(part, Expression):
+                try:
+                    shown[part.source] = self.compute(part, values)
+                except Uncomputable:
+                    shown[part.source] = None
+        self.trace.tells.extend(self.frame.reads[start:])
+        del self.frame.reads[start:]
+        return Refused(Refusal(rule.code, rule.fault, rule.status, rule.field, rule.words, shown))
+
+    def check(self, rules: Iterable[Rule], *faults: str) -> None:
+        """Refuse by the first rule of these classes that does not hold."""
+        for rule in rules:
+            if rule.fault in faults:
+                self.trace.rules.append(rule.code)
+                if not self.holds(rule):
+                    raise self.refuse(rule)
+
+    def holds(self, rule: Rule) -> bool:
+        """Whether the rule holds for the target, or for each of several. Raises Uncomputable with its lets."""
+        operation = self.operation
+        try:
+            if not operation.each:
+                return bool(self.compute(rule.that))
+            for key in self.values[operation.inputs[0].name]:
+                self.aim(key)
+                if not self.compute(rule.that):
+                    return False
+        except KeyError as fault:
+            raise Uncomputable(f"{fault} has no value") from fault
+        return True
+
+    def aim(self, key: str) -> None:
+        """Make `key` the one target of an operation on several."""
+        self.values[self.operation.subject] = key
+        self.compute_lets(state=True)
+
+    def compute_lets(self, *, state: bool) -> None:
+        """Compute the lets: those of arguments only, or all. One without a value is left out of the names."""
+        unknown: set[str] = set()
+        for name, expression in self.operation.lets:
+            reads_state = bool(expression.cells or expression.tables or expression.names & unknown)
+            if reads_state and not state:
+                unknown.add(name)
+                continue
+            try:
+                self.values[name] = self.compute(expression)
+            except (Uncomputable, KeyError):
+                self.values.pop(name, None)
+
+    def exists(self, resource: str, key: str, name: str) -> None:
+        """Refuse unless the record exists; notes the read."""
+        self.frame.reads.append((resource, key, None))
+        if key not in self.state.tables[resource]:
+            raise Refused(
+                Refusal(f"{resource}_not_found", "state.not_found", 404, name, detail={"id": key, "resource": resource})
+            )
+
+    def check_references(self) -> None:
+        """Refuse by the first argument that names a record which does not exist."""
+        for item in self.operation.inputs:
+            spec, value = item.spec, self.values[item.name]
+            if value is None:
+                continue
+            if spec.kind == "ref" and spec.of is not None:
+                self.exists(spec.of, value, item.name)
+            elif spec.kind == "list" and spec.item is not None and spec.item.kind == "ref" and spec.item.of is not None:
+                for key in value:
+                    self.exists(spec.item.of, key, item.name)
+
+    def check_role(self) -> None:
+        """Refuse a caller whose role the operation is not for."""
+        roles = self.operation.roles
+        if roles:
+            self.trace.rules.append("role_required")
+            if self.actor.role not in roles:
+                detail = {"role": self.actor.role, "roles": sorted(roles)}
+                raise Refused(Refusal("role_required", "state.forbidden", 403, None, detail=detail))
+
+    def write(self, resource: str, key: str, name: str, value: Any, reads: tuple[Read, ...]) -> None:
+        """Set one cell in the overlay."""
+        record = self.after.find(resource, key)
+        if record is None:
+            return
+        spec = self.setting.world.resources[resource].fields[name]
+        self.overlay.put(resource, key, {**record, name: coerce(spec, value)})
+        self.trace.writes.append((resource, key, name, reads))
+
+    def make(self, resource: Resource, given: Mapping[str, tuple[Any, tuple[Read, ...]]]) -> str:
+        """Create a record from given cells; the rest from start, default or kind. Its id comes back."""
+        made_here = sum(1 for table, _ in self.trace.created if table == resource.name)
+        number = self.state.counters.get(resource.name, 0) + made_here + 1
+        key = self.setting.mint(resource, number)
+        rng = Random(f"{self.setting.salt}/{resource.name}/{number}")
+        record: Record = {"id": key}
+        values = {**self.values, "id": key}
+        self.trace.created.append((resource.name, key))
+        for name, spec in resource.fields.items():
+            if name in given:
+                value, reads = given[name]
+            else:
+                value, reads = self._first_value(spec, rng, values, record)
+            if spec.only_if is not None and value is not None and not self._own(spec.only_if, values):
+                value = None
+            record[name] = values[name] = coerce(spec, value)
+            self.trace.writes.append((resource.name, key, name, reads))
+        self.overlay.put(resource.name, key, record)
+        return key
+
+    def _first_value(
+        self, spec: FieldSpec, rng: Random, values: Mapping[str, Any], record: Record
+    ) -> tuple[Any, tuple[Read, ...]]:
+        if spec.start is not None:
+            start = len(self.after.reads)
+            value = self._own(spec.start, values)
+            return value, tuple(self.after.reads[start:])
+        if spec.default is not None:
+            return spec.default, ()
+        if spec.kind in ("date", "time") and spec.low == spec.high == 0:
+            return (self.state.now if spec.kind == "time" else self.state.now // DAY_S), ()
+        if spec.kind in ("tally", "life"):
+            return (0 if spec.kind == "tally" else spec.starts), ()
+        if spec.optional or spec.kind == "ref":
+            return None, ()
+        world = self.setting.world
+        return draw_value(spec, rng, world, self.state.now, lambda _: None, record), UNKNOWN
+
+    def _own(self, expression: Expression, values: Mapping[str, Any]) -> Any:
+        return expression.run(self.after.get, self.after.scan, values)
+
+    def keep_tallies(self) -> None:
+        """Bring the counts and sums up to date with the changes."""
+        for table in list(self.overlay.over):
+            for owner, name, tally in self.setting.tallies.get(table, ()):
+                touched: dict[str, None] = {}
+                for key, record in self.overlay.over[table].items():
+                    before = self.state.tables[table].get(key)
+                    for side in (before, record):
+                        if side is not None and side.get(tally.by) is not None:
+                            touched[side[tally.by]] = None
+                for key in touched:
+                    current = self.after.find(owner, key)
+                    if current is None:
+                        continue
+                    value = tally_value(self.after, tally, key, self.values)
+                    if value != current[name]:
+                        self.write(owner, key, name, value, ((owner, key, name),))
+
+    def check_always(self) -> None:
+        """Refuse changes that leave a written record, or one it refers to, against its invariants."""
+        resources = self.setting.world.resources
+        seen: dict[tuple[str, str], None] = {}
+        for change in self.overlay.changes():
+            if change.record is None:
+                continue
+            seen[(change.table, change.id)] = None
+            for spec in resources[change.table].fields.values():
+                if spec.kind == "ref" and spec.of is not None and change.record.get(spec.name) is not None:
+                    seen[(spec.of, change.record[spec.name])] = None
+        for table, key in seen:
+            for rule in resources[table].always:
+                values = Own(self.after, table, key, self.values)
+                self.trace.rules.append(rule.code)
+                start = len(self.after.reads)
+                held = rule.that.run(self.after.get, self.after.scan, values)
+                self.frame.reads.extend(self.after.reads[start:])
+                if not held:
+                    shown = {
+                        part.source: part.run(self.after.get, self.after.scan, values)
+                        for part in rule.words.parts
+                        if isinstance(part, Expression)
+                    }
+                    at = rule.field if rule.field in self.values else None
+                    raise Refused(Refusal(rule.code, rule.fault, rule.status, at, rule.words, shown))
+
+
+class Own(dict[str, Any]):
+    """Names inside a resource's own rules: its fields are read through a frame, the rest are the run's values."""
+
+    __slots__ = ("frame", "key", "table", "values")
+
+    def __init__(self, frame: Frame, table: str, key: str, values: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.frame, self.table, self.key, self.values = frame, table, key, values
+
+    def __missing__(self, name: str) -> Any:
+        record = self.frame.find(self.table, self.key)
+        if record is not None and name in record:
+            return self.frame.get(self.table, self.key, name)
+        return self.values[name]
+
+
+def tally_value(frame: Frame, tally: Tally, owner: str, values: Mapping[str, Any]) -> float:
+    """The count or sum of the records that name the owner."""
+    reads = len(frame.reads)
+    total: float = 0
+    scope = dict(values)
+    for key in frame.ids(tally.resource):
+        record = frame.find(tally.resource, key)
+        if record is None or record.get(tally.by) != owner:
+            continue
+        scope[tally.resource] = key
+        if tally.where is not None and not tally.where.run(frame.get, frame.scan, scope):
+            continue
+        total += 1 if tally.field is None else (record.get(tally.field) or 0)
+    del frame.reads[reads:]
+    return total
+
+
+def coerce(spec: FieldSpec, value: Any) -> Any:
+    """The value as the field stores it: rounded, whole, at full minutes."""
+    if value is None or isinstance(value, bool):
+        return value
+    if spec.kind == "integer":
+        return int(round(value))
+    if spec.kind in ("number", "tally") and isinstance(value, float):
+        rounded = round(value, spec.decimals)
+        return rounded + 0.0 if spec.kind == "number" else rounded
+    if spec.kind == "time":
+        return int(value) // 60 * 60
+    return int(value) if spec.kind == "date" else value
+
+
+def execute(
+    setting: Setting, state: State, operation: Operation, arguments: Mapping[str, Any], actor: Actor
+) -> Outcome:
+    """The outcome of one call: body or refusal, changes, trace. Arguments are canonical and schema-valid."""
+    from carg.world.operations import perform
+
+    run = Run(setting, state, operation, arguments, actor)
+    try:
+        run.compute_lets(state=False)
+        run.check(operation.rules, "rule.cross_field")
+        run.check_role()
+        run.check(operation.rules, "state.forbidden")
+        if operation.kind != "batch_get":
+            run.check_references()
+        if not operation.each:
+            run.compute_lets(state=True)
+        body = perform(run)
+    except Refused as refused:
+        run.trace.label = run.frame.reads
+        run.trace.writes.clear()
+        run.trace.created.clear()
+        run.trace.deleted.clear()
+        return Outcome(refused.refusal, None, [], run.trace, run.frame)
+    except Uncomputable as fault:
+        run.trace.label = run.frame.reads
+        detail = {"reason": str(fault)}
+        refusal = Refusal("not_computable", "rule.cross_field", 422, None, detail=detail)
+        return Outcome(refusal, None, [], run.trace, run.frame)
+    run.trace.label = run.frame.reads
+    return Outcome(None, body, run.overlay.changes(), run.trace, run.after)
