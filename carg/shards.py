@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,15 +56,15 @@ def write_shards(
     rows: Iterable[tuple[str, Row]],
     folder: Path,
     *,
-    about: Mapping[str, Json] | None = None,
+    describe: Callable[[dict[str, int]], str] | None = None,
     fresh: bool = False,
     rows_per_shard: int = ROWS_PER_SHARD,
 ) -> dict[str, int]:
     """How many rows went to each `config/split`; `rows` are (split, row) in the order they shall have.
 
-    `about` goes to the dataset card (see `write_card`). `fresh` replaces what is there. Raises StoreError when the
-    folder holds files and `fresh` is not set, when a split is unknown, and when the disk is full: nothing is left
-    of the new folder then, and what was there before is untouched.
+    `describe` makes the dataset card from the counts (default `write_card`). `fresh` replaces what is there. Raises
+    StoreError when the folder holds files and `fresh` is not set, when a split is unknown, and when the disk is full:
+    nothing is left of the new folder then, and what was there before is untouched.
     """
     if not fresh and folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty", "give --fresh to replace it, or choose another folder")
@@ -72,7 +72,7 @@ def write_shards(
     with _whole_or_gone(part, folder):
         shutil.rmtree(part, ignore_errors=True)
         counts = _write_all(rows, part, rows_per_shard)
-        (part / "README.md").write_text(write_card(counts, about or {}), encoding="utf-8")
+        (part / "README.md").write_text((describe or write_card)(counts), encoding="utf-8")
         _sync(part)
         _put_in_place(part, folder)
     return counts
@@ -188,13 +188,13 @@ def _put_in_place(part: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write_card(counts: Mapping[str, int], about: Mapping[str, Json]) -> str:
+def write_card(counts: Mapping[str, int], about: Mapping[str, Json] | None = None) -> str:
     """The dataset card: configs and splits for `datasets`, then counts, and a section for each entry of `about`.
 
     `about["licence"]` is an SPDX name for the head (default apache-2.0), `about["title"]` the title; any other
     entry becomes a section: text as it is, a mapping as a table of two columns.
     """
-    about = dict(about)
+    about = dict(about or {})
     licence, title = str(about.pop("licence", "apache-2.0")), str(about.pop("title", "Simulated tools by carg"))
     head = ["---", f"license: {licence}", "task_categories:", "- text-generation", "configs:"]
     for config in CONFIGS:

@@ -138,6 +138,10 @@ SPOILED_SCENES: dict[str, Scene] = {
     "ids_known": books(LIST, lambda listed: [{**listed[0], "id": "B-77"}, *listed[1:]]),
     "time_monotone": patch(ONE, 0, updated_at="2022-01-01T00:00:00Z"),
     "executed_truth": patch(play(("get_book", {"id": "B-100"}), truth="code"), 0, pages=7),
+    "determined": alter(ONE, 0, lambda item: replace(item, train=False)),
+    "teaches": alter(
+        alter(NEW, 0, lambda item: replace(item, train=False)), 1, lambda item: replace(item, train=False)
+    ),
     "probes_probe": alter(NEW, 0, lambda item: replace(item, probe="delete_then_read")),
 }
 SPOILED_SCENES["filters_hold"] = books(
@@ -159,7 +163,7 @@ SPOILED_SCENES["delete_then_read"] = patch(
 @pytest.mark.parametrize("name", SPOILED_SCENES)
 def test_a_spoiled_scene_has_its_complaint_alone(name: str) -> None:
     """One thing is wrong, and one reason code says so."""
-    expected = {"truncated": ["answer_reads", "truncated"]}.get(name, [name])
+    expected = {"truncated": ["answer_reads", "truncated"], "determined": ["determined", "teaches"]}.get(name, [name])
 
     assert judge(SPOILED_SCENES[name]) == expected
 

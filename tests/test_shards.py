@@ -16,7 +16,7 @@ from scenes import play, render
 
 from carg.errors import StoreError
 from carg.records import Row
-from carg.shards import ROW_SCHEMA, read_rows, write_shards
+from carg.shards import ROW_SCHEMA, read_rows, write_card, write_shards
 from carg.splits import SPLITS, split_of
 
 ROW = render(play(("get_book", {"id": "B-100"})))
@@ -154,7 +154,8 @@ def test_missing_and_torn_shards_are_named(tmp_path: Path) -> None:
 
 def test_the_card_says_what_is_inside(tmp_path: Path) -> None:
     """Counts, licence and the sections that were given stand in README.md."""
-    write_shards(rows(2), tmp_path / "d", about={"title": "Bees", "Mix": {"valid": 2}, "Provenance": "seed 7"})
+    about = {"title": "Bees", "Mix": {"valid": 2}, "Provenance": "seed 7"}
+    write_shards(rows(2), tmp_path / "d", describe=lambda counts: write_card(counts, about))
     card = (tmp_path / "d/README.md").read_text()
 
     assert card.startswith("---\nlicense: apache-2.0\n")

@@ -22,9 +22,8 @@ N_BANDS = 16
 """Bands of 4: of pairs with a Jaccard of 0.8 one in 4,800 is missed, of those with 0.5 a third are looked at."""
 BUCKET = 32
 """At most so many kept records are compared for one band: a flood of look-alikes must not cost quadratic time."""
-_RANDOM = np.random.default_rng(20_251)
-_MULTIPLY = _RANDOM.integers(1, 2**63, N_PERMUTATIONS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-_ADD = _RANDOM.integers(0, 2**63, N_PERMUTATIONS, dtype=np.uint64)
+_FACTORS = np.array([int(digest("minhash", n), 16) for n in range(2 * N_PERMUTATIONS)], dtype=np.uint64)
+_MULTIPLY, _ADD = _FACTORS[:N_PERMUTATIONS] | np.uint64(1), _FACTORS[N_PERMUTATIONS:]
 _WORD = re.compile(r"\w+")
 
 

@@ -119,3 +119,10 @@ def _points(value: Json, pointer: str) -> bool:
         else:
             return False
     return True
+
+
+@check()
+def determined(turn: Turn) -> str | None:
+    """A call that stands alone has a label that follows from what is shown; in a session it may be context."""
+    alone = turn.scene.session.kind == "single"
+    return "a single exchange whose label does not follow" if alone and not turn.exchange.train else None

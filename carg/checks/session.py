@@ -152,3 +152,9 @@ def row_tells(transcript: Transcript) -> str | None:
         if said.train or (turn.exchange.directive is None and said.content != turn.exchange.call.text):
             return f"turn {turn.index}: the row has another call than the record"
     return None
+
+
+@check()
+def teaches(transcript: Transcript) -> str | None:
+    """Some answer of the row is trained on: a row of mere context teaches nothing."""
+    return None if any(turn.exchange.train for turn in transcript.turns) else "no answer is trained on"
