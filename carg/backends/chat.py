@@ -73,22 +73,24 @@ class Chat:
         status = getattr(fault, "status_code", None)
         if not isinstance(status, int):
             return BackendError(f"{self.model}: {without_keys(str(fault))[:300]}", "see the provider's documentation")
-        headers = getattr(getattr(fault, "response", None), "headers", None) or {}
+        headers = getattr(fault, "litellm_response_headers", None) or {}
+        body = getattr(fault, "body", None)
         return refusal(
             status,
             getattr(fault, "message", None) or str(fault),
             model=self.model,
             key_name=self._key_name,
-            code=getattr(fault, "code", None),
+            code=body.get("code") if isinstance(body, dict) else None,
             retry_after_s=retry_after({name.lower(): value for name, value in headers.items()}),
         )
 
 
 def _import_litellm() -> Any:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import litellm
+    # pydantic complains of litellm's own types, at its import and again at the first call.
+    warnings.filterwarnings("ignore", module=r"pydantic\.")
+    import litellm
+
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     return litellm
