@@ -16,20 +16,20 @@ from carg.world.wording import WORD_FACTORS, fault_code, fault_status, render_er
 
 FACTORS: dict[str, dict[str, float]] = {
     "syntax": {"openai": 30, "mcp": 20, "http": 20, "python": 12, "xml": 9, "react": 9},
+    "envelope": {"bare": 28, "data": 16, "result_status": 12, "ok_flag": 12, "mcp_content": 24, "structured": 16},
+    "error_shape": {
+        "code_message": 30,
+        "problem_json": 24,
+        "errors_list": 12,
+        "flat": 18,
+        "plain_text": 12,
+        "mcp_is_error": 20,
+    },
+    "status_line": {"hidden": 50, "shown": 50},
+    "media": {"json": 80, "xml": 10, "text": 12},
     "tool_case": {"snake": 50, "camel": 20, "kebab": 12, "dotted": 18},
     "field_case": {"snake": 55, "camel": 30, "pascal": 8, "kebab": 7},
     "nesting": {"flat": 80, "wrapped": 10, "grouped": 10},
-    "media": {"json": 84, "xml": 7, "text": 9},
-    "envelope": {"bare": 28, "data": 16, "result_status": 12, "ok_flag": 12, "mcp_content": 20, "structured": 12},
-    "error_shape": {
-        "code_message": 30,
-        "problem_json": 20,
-        "errors_list": 12,
-        "flat": 18,
-        "plain_text": 10,
-        "mcp_is_error": 20,
-    },
-    "status_line": {"hidden": 60, "shown": 40},
     "json_spacing": {"compact": 55, "spaced": 30, "indented": 15},
     "nulls": {"explicit": 60, "omitted": 40},
     "code_style": {"snake": 50, "upper_snake": 25, "numbered": 10, "dotted": 15},
@@ -145,6 +145,7 @@ _BARRED = {
     for right in twos.split()
     for pair in ((one, left, two, right), (two, right, one, left))
 }
+_TIED = {factor for factor, *_ in _BARRED}
 
 _PAGE_WORDS = {
     "limit_offset": {"short": ("limit", "offset"), "long": ("limit", "skip"), "max": ("max_results", "start_at")},
@@ -255,14 +256,35 @@ def draw_convention(
         if unknown := set(values) - FACTORS.get(factor, {}).keys():
             known = ", ".join(FACTORS.get(factor, FACTORS))
             raise DomainError(f"style factor {factor!r} has no value {sorted(unknown)[0]!r}", f"known: {known}")
-    drawn: dict[str, Json] = dict(must)
-    for factor, weights in FACTORS.items():
-        kept = [drawn[factor]] if factor in must else [value for value in weights if value not in never.get(factor, ())]
-        options = [value for value in kept if not any((factor, value, *other) in _BARRED for other in drawn.items())]
-        if not options:
-            raise DomainError(f"no value of style factor {factor!r} fits the others", "loosen `must` or `never`")
-        drawn[factor] = rng.choices(options, [weights[value] for value in options])[0]
-    return make_convention({factor: drawn[factor] for factor in FACTORS})
+    kept = {
+        factor: [must[factor]] if factor in must else [value for value in values if value not in never.get(factor, ())]
+        for factor, values in FACTORS.items()
+    }
+    fixed = {factor: values[0] for factor, values in kept.items() if len(values) == 1}
+    clash = not all(kept.values()) or any((*one, *two) in _BARRED for one in fixed.items() for two in fixed.items())
+    drawn = None if clash else _complete(rng, fixed, kept)
+    if drawn is None:
+        raise DomainError(f"no convention fits must {dict(must)} and never {dict(never)}", "loosen one of them")
+    free = {factor: _pick(rng, factor, values) for factor, values in kept.items() if factor not in drawn}
+    return make_convention({factor: (drawn | free)[factor] for factor in FACTORS})
+
+
+def _complete(rng: Random, drawn: dict[str, str], kept: Mapping[str, Sequence[str]]) -> dict[str, str] | None:
+    """`drawn` and a value for each factor that clashes know; a choice that leaves nothing for another is taken back."""
+    factor = next((factor for factor in FACTORS if factor in _TIED and factor not in drawn), None)
+    if factor is None:
+        return drawn
+    options = [v for v in kept[factor] if not any((factor, v, *other) in _BARRED for other in drawn.items())]
+    while options:
+        value = _pick(rng, factor, options)
+        if found := _complete(rng, {**drawn, factor: value}, kept):
+            return found
+        options.remove(value)
+    return None
+
+
+def _pick(rng: Random, factor: str, values: Sequence[str]) -> str:
+    return rng.choices(values, [FACTORS[factor][value] for value in values])[0]
 
 
 def make_convention(factors: Mapping[str, Json]) -> Convention:
