@@ -255,7 +255,7 @@ def draw_kind(kind: str, name: str, rng: Random, scene: Scene) -> str:
     """A value of one kind of KINDS, from the scene while it has one that is not used."""
     made = _MAKERS[kind](name, rng, scene) if kind in _MAKERS else scene.facts.get(kind)
     if made is None or (kind in scene.facts and made in scene.used):
-        made = rng.choice(WORDS[kind]) if kind in WORDS else _elsewhere(kind, rng)
+        made = rng.choice(WORDS[kind]) if kind in WORDS else _elsewhere(kind, rng, scene)
     scene.used.add(made)
     return made
 
@@ -284,9 +284,11 @@ def _person(rng: Random) -> dict[str, str]:
     return {"person": person, "first": first, "last": last, "username": plain.replace(".", "_"), "email": email}
 
 
-def _elsewhere(kind: str, rng: Random) -> str:
+def _elsewhere(kind: str, rng: Random, scene: Scene) -> str:
     """Another value of a scene's kind, for the second city or person of a call."""
-    return (_person(rng) | dict(zip(PLACE_KEYS, rng.choice(PLACES).split(","), strict=True)))[kind]
+    pool = [dict(zip(PLACE_KEYS, place.split(","), strict=True)) for place in PLACES] if kind in PLACE_KEYS else []
+    others = [place[kind] for place in pool if place[kind] not in scene.used]
+    return rng.choice(others) if others else (scene.facts | _person(rng))[kind]
 
 
 def _moment(name: str, rng: Random, scene: Scene) -> datetime:
