@@ -11,7 +11,7 @@ from torch import Tensor
 
 from carg.errors import TrainError
 from carg.gtm import attention, model, tokens
-from carg.gtm.pack import Packed
+from carg.gtm.pack import Packed, blank_row
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def row_of(documents: list[np.ndarray]) -> Packed:
     positions = np.concatenate([np.arange(length) for length in lengths])
     select = np.flatnonzero((positions % 2 == 0) & (np.append(positions[1:], 0) > 0))
     ids = np.concatenate(documents)
-    return Packed(ids, positions, lengths, select, ids[select + 1])
+    return Packed(ids, positions, lengths, select, ids[select + 1], len(ids))
 
 
 def draw(*lengths: int) -> list[np.ndarray]:
@@ -98,10 +98,7 @@ def test_chunked_loss_equals_the_plain_one(chunk: int) -> None:
 
 def test_row_without_supervision_gives_zero_and_a_backward(learner: model.Learner) -> None:
     """An unsupervised row has loss 0, not NaN, and a backward pass that moves nothing."""
-    [ids] = draw(9)
-    nothing = np.array([], dtype=np.int64)
-
-    score = learner(Packed(ids, np.arange(9), [9], nothing, nothing), longest=9)
+    score = learner(blank_row(9), longest=9)
     score.loss.backward()
 
     gradients = [weight.grad for weight in learner.parameters() if weight.grad is not None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +37,20 @@ class Score(NamedTuple):
     """Positions whose likeliest token is the true one."""
 
 
+@contextmanager
+def hush() -> Iterator[None]:
+    """Keep transformers from drawing progress bars meanwhile."""
+    from transformers.utils import logging
+
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
 def make_model(preset: str, tokenizer: Tokenizer, *, context: int, seed: int) -> nn.Module:
     """A Qwen2 model with fresh weights in fp32, its vocabulary sized from the tokenizer (rounded up to 64)."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -65,7 +81,8 @@ def load_model(base: str | Path, tokenizer: Tokenizer) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
     try:
-        model: nn.Module = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        with hush():
+            model: nn.Module = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     except (OSError, ValueError) as fault:
         raise TrainError(
             f"no model at {base}: {str(fault).splitlines()[0]}",

@@ -55,6 +55,8 @@ class Packed(NamedTuple):
     """Positions whose next token is supervised, rising."""
     targets: NDArray[np.int64]
     """Those next tokens."""
+    n_tokens: int
+    """Tokens without padding."""
 
 
 def find_documents(cache: Cache, context: int, *, turn_end: int) -> Documents:
@@ -127,8 +129,9 @@ def fill_row(cache: Cache, documents: Documents, plan: Plan, row: int, *, pad_to
     members = plan.order[plan.bounds[row] : plan.bounds[row + 1]]
     spans = [(int(documents.starts[number]), int(documents.lengths[number])) for number in members]
     lengths = [length for _, length in spans]
+    n_tokens = sum(lengths)
     pieces = [cache.tokens[start : start + length] for start, length in spans]
-    if (padding := pad_to - sum(lengths)) > 0:
+    if (padding := pad_to - n_tokens) > 0:
         lengths.append(padding)
         pieces.append(np.zeros(padding, dtype=np.uint32))
     marked = np.concatenate(pieces)
@@ -138,4 +141,10 @@ def fill_row(cache: Cache, documents: Documents, plan: Plan, row: int, *, pad_to
     supervised[firsts] = False
     select = np.flatnonzero(supervised) - 1
     positions = np.arange(len(ids)) - np.repeat(firsts, lengths)
-    return Packed(ids, positions, lengths, select, ids[select + 1])
+    return Packed(ids, positions, lengths, select, ids[select + 1], n_tokens)
+
+
+def blank_row(width: int) -> Packed:
+    """A row of padding that nothing supervises: it scores 0 and moves no weight."""
+    nothing = np.array([], dtype=np.int64)
+    return Packed(np.zeros(width, dtype=np.int64), np.arange(width), [width], nothing, nothing, 0)

@@ -1,0 +1,260 @@
+"""`carg finetune`: from a dataset folder to a trained generalist tool model.
+
+The steps in order: settings, tokenizer, token caches, model, loop, export. Each is a module of `carg.gtm`; torch
+is loaded only once the settings are sound.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from carg.errors import StoreError, TrainError
+from carg.gtm.settings import EvalReport, FinetuneReport, FinetuneSettings, StepReport, fixed_settings, resolve
+from carg.records import build
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from carg.gtm.loop import Job, Split, Trained
+    from carg.gtm.parallel import World
+
+HELD_OUT = ("validation", "test_tools", "test_domains")
+
+_TOKENIZER_CHARS = 20_000_000
+"""Text that a tokenizer is trained on: merges of a 4k-16k vocabulary no longer change beyond."""
+
+
+def finetune(
+    dataset: Path,
+    out: Path,
+    settings: FinetuneSettings,
+    *,
+    on_step: Callable[[StepReport], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> FinetuneReport:
+    """A model trained on `<dataset>/simulator/train-*.parquet`, written to `out`; goes on where it was interrupted.
+
+    Asked again for a finished run, it returns that run's report. `on_note` hears what takes time before the first
+    step. Raises ConfigError for unusable settings (all faults at once, before anything loads), StoreError for
+    unreadable shards, TrainError where training cannot start or go on, TryLater after SIGTERM.
+    """
+    settings = resolve(settings)
+    note = on_note or (lambda text: None)
+    from carg.gtm.cache import find_shards
+    from carg.gtm.parallel import join_world
+
+    if not find_shards(dataset, "train"):
+        raise StoreError(f"{dataset}/simulator: no train-*.parquet here", "write the dataset first: carg filter")
+    with join_world(settings.device) as world:
+        job, model, tokenizer = prepare(dataset, out, settings, world, note)
+        if finished := find_report(out, job):
+            return finished
+        trained = _run(job, on_step or (lambda report: None))
+        from carg.gtm import export, lora
+
+        if settings.lora_rank:
+            lora.merge_adapters(model)
+        export.export_model(model, tokenizer, out, world)
+        report = _report(job, model, trained)
+        if world.rank == 0:
+            export.write_card(report, out)
+            export.write_report(report, out)
+        world.wait()
+        return report
+
+
+def prepare(
+    dataset: Path, out: Path, settings: FinetuneSettings, world: World, note: Callable[[str], None]
+) -> tuple[Job, nn.Module, Any]:
+    """The job that the loop runs, its model and its tokenizer; caches are built by the first process."""
+    from carg.gtm import forecast
+    from carg.gtm.checkpoint import Pledge
+    from carg.gtm.loop import Job
+    from carg.gtm.model import Learner, load_model, make_model, pick_compute
+    from carg.gtm.tokens import digest_tokenizer
+
+    tokenizer = _in_turn(world, lambda: _find_tokenizer(dataset, out, settings, note))
+    splits = _in_turn(world, lambda: _open_splits(dataset, out, settings, tokenizer, note))
+    note(f"model: {settings.init or settings.base}")
+    if settings.init:
+        model = make_model(settings.init, tokenizer, context=settings.context or 0, seed=settings.seed)
+    else:
+        model = load_model(settings.base or "", tokenizer)
+    compute = pick_compute(world.device, settings.compute)
+    train = splits[0]
+    share = train.cache.n_supervised / max(int(train.documents.lengths.sum()), 1)
+    flops = forecast.count_flops(model, supervised_share=share, lengths=train.documents.lengths)
+    learner = Learner(model)
+    _place(model, learner, settings, world, compute)
+    pledge = Pledge(train.cache.fingerprint, digest_tokenizer(tokenizer), fixed_settings(settings))
+    peak = forecast.find_peak(world.device)
+    job = Job(learner, train, tuple(splits[1:]), settings, pledge, compute, world, out, flops, peak)
+    return job, model, tokenizer
+
+
+def _place(model: Any, learner: nn.Module, settings: FinetuneSettings, world: World, compute: Any) -> None:
+    """Adapters, recomputation, device, compilation, sharding: in the order that they need each other."""
+    from carg.gtm import lora, parallel
+
+    if settings.lora_rank:
+        if world.size > 1:
+            raise TrainError("lora_rank works in one process only", "drop torchrun, or train every weight")
+        lora.add_adapters(model, settings.lora_rank, seed=settings.seed)
+    if settings.recompute:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    learner.to(world.device).train()
+    layers = list(model.get_decoder().layers)
+    if settings.compile and world.device.type == "cuda":
+        for layer in layers:
+            layer.compile(dynamic=False)
+    if world.size > 1:
+        parallel.shard(learner, layers, compute, world)
+
+
+def _in_turn(world: World, make: Callable[[], Any]) -> Any:
+    """What `make` gives; the first process makes it, the others find it made."""
+    made = make() if world.rank == 0 else None
+    world.wait()
+    return made if world.rank == 0 else make()
+
+
+def _find_tokenizer(dataset: Path, out: Path, settings: FinetuneSettings, note: Callable[[str], None]) -> Any:
+    """The tokenizer of the base, or one trained on these shards and kept in `out/tokenizer`."""
+    from carg.gtm.cache import digest_shards, find_shards
+    from carg.gtm.tokens import load_tokenizer, train_tokenizer
+
+    if settings.base:
+        return load_tokenizer(settings.base)
+    shards = find_shards(dataset, "train")
+    home = out / "tokenizer" / f"{digest_shards(shards)}-{settings.vocab_size}"
+    if not (home / "tokenizer_config.json").exists():
+        note(f"training a tokenizer of {settings.vocab_size} tokens")
+        train_tokenizer(_texts(shards), settings.vocab_size or 0).save_pretrained(home)
+    return load_tokenizer(home)
+
+
+def _texts(shards: list[Path]) -> Iterator[str]:
+    """Message texts, the same few of every shard, until there are enough characters."""
+    from carg.gtm.cache import read_conversations
+
+    for shard in shards:
+        left = _TOKENIZER_CHARS // len(shards)
+        messages = itertools.chain.from_iterable(itertools.chain.from_iterable(read_conversations([shard])))
+        for message in messages:
+            yield message["content"]
+            left -= len(message["content"])
+            if left < 0:
+                break
+
+
+def _open_splits(
+    dataset: Path, out: Path, settings: FinetuneSettings, tokenizer: Any, note: Callable[[str], None]
+) -> list[Split]:
+    """The training split and those held-out splits that the dataset has."""
+    from carg.gtm.cache import find_shards, open_cache
+    from carg.gtm.loop import Split
+    from carg.gtm.pack import find_documents
+    from carg.gtm.tokens import TURN_END
+
+    end = tokenizer.convert_tokens_to_ids(TURN_END)
+    splits = []
+    for name in ("train", *HELD_OUT):
+        if not (shards := find_shards(dataset, name)):
+            continue
+        cache = open_cache(shards, tokenizer, out / "cache", on_rows=partial(_note_rows, note, name))
+        documents = find_documents(cache, settings.context or 0, turn_end=end)
+        if not len(documents.lengths):
+            raise TrainError(
+                f"{name}: no conversation has an answer within {settings.context} tokens", "raise `context`"
+            )
+        splits.append(Split(name, cache, documents))
+    return splits
+
+
+def _note_rows(note: Callable[[str], None], split: str, rows: int) -> None:
+    note(f"tokens of {split}: {rows} rows")
+
+
+def find_report(out: Path, job: Job) -> FinetuneReport | None:
+    """The report of the same run, where it is already finished."""
+    try:
+        report = build(FinetuneReport, orjson.loads((out / "report.json").read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as fault:
+        raise StoreError(f"{out}/report.json cannot be read: {fault}", "remove it to train on") from fault
+    same = report.fingerprints == _fingerprints(job) and report.settings == asdict(job.settings)
+    return report if same else None
+
+
+def _fingerprints(job: Job) -> dict[str, str]:
+    return {"dataset": job.pledge.dataset, "tokenizer": job.pledge.tokenizer}
+
+
+def _run(job: Job, on_step: Callable[[StepReport], None]) -> Trained:
+    """Train, with every step and measurement appended to `out/train.jsonl` by the first process."""
+    from carg.gtm.loop import train
+
+    if job.world.rank == 0:
+        _trim_log(job.out)
+    with (job.out / "train.jsonl").open("ab") as log:
+
+        def write(line: dict[str, Any]) -> None:
+            if job.world.rank == 0:
+                log.write(orjson.dumps(line) + b"\n")
+                log.flush()
+
+        def step(report: StepReport) -> None:
+            write(asdict(report))
+            on_step(report)
+
+        def measured(step: int, report: EvalReport) -> None:
+            write({"step": step, "eval": asdict(report)})
+
+        return train(job, on_step=step, on_eval=measured)
+
+
+def _trim_log(out: Path) -> None:
+    """Take the lines of steps after the newest checkpoint out of the log: they will be done again."""
+    from carg.gtm.checkpoint import find_checkpoints
+    from carg.gtm.settings import checkpoint_home
+
+    found = find_checkpoints(checkpoint_home(out))
+    done = int(found[-1].name.removeprefix("step-")) if found else 0
+    log = out / "train.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
+    kept = [line for line in lines if line.endswith(b"\n") and orjson.loads(line)["step"] <= done]
+    log.write_bytes(b"".join(kept))
+
+
+def _report(job: Job, model: nn.Module, trained: Trained) -> FinetuneReport:
+    from carg.gtm.forecast import count_parameters
+
+    progress, documents = trained.progress, job.train.documents
+    last = trained.steps[-max(1, progress.step // 10) :]
+    return FinetuneReport(
+        out=str(job.out),
+        parameters=count_parameters(model),
+        steps=progress.step,
+        epochs=progress.tokens / max(int(documents.lengths.sum()), 1),
+        tokens=progress.tokens,
+        supervised=progress.supervised,
+        loss=sum(step.loss for step in last) / max(len(last), 1),
+        accuracy=sum(step.accuracy for step in last) / max(len(last), 1),
+        tokens_per_s=progress.tokens / max(progress.elapsed_s, 1e-9),
+        elapsed_s=progress.elapsed_s,
+        conversations=len(documents.lengths),
+        n_cut=documents.n_cut,
+        n_dropped=documents.n_dropped,
+        fill=trained.fill,
+        evals=trained.evals,
+        settings=asdict(job.settings),
+        fingerprints=_fingerprints(job),
+    )

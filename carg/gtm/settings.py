@@ -1,0 +1,205 @@
+"""What a training run can be told, and what it reports: plain records, free of torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from carg.errors import ConfigError
+
+Init = Literal["tiny", "small", "1.5b"]
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneSettings:
+    """Settings of a training run; None means "what suits the model", filled in by `resolve`."""
+
+    init: Init | None = None
+    """A fresh model of this size, with a tokenizer trained on the shards."""
+    base: str | None = None
+    """A folder or hub name to start from instead."""
+    vocab_size: int | None = None
+    """Most tokens of a trained tokenizer; only with `init`."""
+    context: int | None = None
+    """Longest conversation in tokens; longer ones are cut after the last answer that fits."""
+    row_tokens: int | None = None
+    """Tokens that go through the model at once, whole conversations side by side; sets the memory needed."""
+    batch_tokens: int | None = None
+    """Tokens of one optimizer step over all processes; a multiple of `row_tokens`."""
+    lr: float | None = None
+    """Highest learning rate, reached after the warmup; it falls to a tenth by a cosine."""
+    warmup: float = 0.03
+    """Share of the run in which the learning rate rises."""
+    weight_decay: float = 0.1
+    """Of matrices; norms and biases are left alone."""
+    beta2: float = 0.95
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    epochs: float = 2.0
+    """Passes over the training split; `steps` goes before it."""
+    steps: int | None = None
+    max_minutes: float | None = None
+    """End of training by the clock; the learning rate is timed to fall by then. Such a run is not repeatable."""
+    seed: int = 0
+    checkpoint_every: int = 200
+    """Steps between checkpoints; one is also written at the end and on SIGTERM."""
+    keep: int = 2
+    """Checkpoints kept; the newest ones."""
+    eval_every: int = 0
+    """Steps between measurements on the held-out splits; 0: only at the end."""
+    eval_rows: int = 64
+    """Packed rows measured of each held-out split; 0: all."""
+    device: str = "auto"
+    compute: Literal["auto", "bf16", "fp32"] = "auto"
+    """Dtype of matrix products; weights and optimizer stay in fp32."""
+    recompute: bool = False
+    """Recompute activations on the way back: a fifth slower, a fraction of the memory."""
+    compile: bool = True
+    """Compile decoder layers, where there is a GPU."""
+    lora_rank: int = 0
+    """Train low-rank adapters of all linear layers, merged at the end; 0: train every weight."""
+
+
+_BY_INIT: dict[str, dict[str, Any]] = {
+    "tiny": {"vocab_size": 4096, "context": 4096, "row_tokens": 4096, "batch_tokens": 4096, "lr": 3e-3},
+    "small": {"vocab_size": 16_384, "context": 8192, "row_tokens": 8192, "batch_tokens": 65_536, "lr": 6e-4},
+    "1.5b": {"vocab_size": 49_152, "context": 8192, "row_tokens": 16_384, "batch_tokens": 131_072, "lr": 3e-4},
+}
+_BY_BASE: dict[str, Any] = {"vocab_size": 0, "context": 8192, "row_tokens": 16_384, "batch_tokens": 131_072, "lr": 1e-5}
+_LORA_LR = 2e-4
+
+_FREE = {"max_minutes", "checkpoint_every", "keep", "eval_every", "eval_rows", "device", "recompute", "compile"}
+"""Settings that may change when a run goes on: none of them decides what a step does to the weights."""
+
+
+def resolve(settings: FinetuneSettings) -> FinetuneSettings:
+    """The settings with every None filled in. Raises ConfigError with all faults at once."""
+    defaults = dict(_BY_INIT.get(settings.init or "", _BY_BASE))
+    if settings.lora_rank:
+        defaults["lr"] = _LORA_LR
+    if settings.context and not settings.row_tokens:
+        defaults["row_tokens"] = max(defaults["row_tokens"], settings.context)
+    if settings.row_tokens and not settings.context:
+        defaults["context"] = min(defaults["context"], settings.row_tokens)
+    row_tokens = settings.row_tokens or defaults["row_tokens"]
+    defaults["batch_tokens"] = max(1, defaults["batch_tokens"] // max(row_tokens, 1)) * row_tokens
+    filled = replace(settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None})
+    if faults := find_faults(filled):
+        raise ConfigError("finetune: " + "; ".join(faults), "mend the settings named; nothing was loaded yet")
+    return filled
+
+
+def find_faults(settings: FinetuneSettings) -> list[str]:
+    """Every fault of resolved settings, in words."""
+    faults = []
+    if (settings.init is None) == (settings.base is None):
+        faults.append("give exactly one of init (tiny, small, 1.5b) and base (folder or hub name)")
+    if settings.init is not None and settings.init not in _BY_INIT:
+        faults.append(f"init {settings.init!r} is none of {', '.join(_BY_INIT)}")
+    if settings.init is not None and not _is_positive(settings.vocab_size or 0):
+        faults.append(f"vocab_size {settings.vocab_size} must be above 0")
+    if settings.compute not in ("auto", "bf16", "fp32"):
+        faults.append(f"compute {settings.compute!r} is none of auto, bf16, fp32")
+    for name in ("context", "row_tokens", "batch_tokens", "lr", "clip", "epochs", "checkpoint_every", "keep"):
+        if not _is_positive(getattr(settings, name)):
+            faults.append(f"{name} {getattr(settings, name)} must be above 0")
+    for name in ("steps", "max_minutes"):
+        if getattr(settings, name) is not None and not _is_positive(getattr(settings, name)):
+            faults.append(f"{name} {getattr(settings, name)} must be above 0")
+    for name in ("weight_decay", "eval_every", "eval_rows", "lora_rank", "seed"):
+        if getattr(settings, name) < 0:
+            faults.append(f"{name} {getattr(settings, name)} must not be negative")
+    for name in ("warmup", "beta2"):
+        if not 0 <= getattr(settings, name) < 1:
+            faults.append(f"{name} {getattr(settings, name)} must be in [0, 1)")
+    return faults + _size_faults(settings)
+
+
+def _is_positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _size_faults(settings: FinetuneSettings) -> list[str]:
+    context, row, batch = settings.context or 0, settings.row_tokens or 0, settings.batch_tokens or 0
+    faults = []
+    if row < context:
+        faults.append(f"row_tokens {row} must hold a whole context of {context}")
+    if row > 0 and batch % row:
+        faults.append(f"batch_tokens {batch} must be a multiple of row_tokens {row}")
+    return faults
+
+
+def fixed_settings(settings: FinetuneSettings) -> dict[str, Any]:
+    """The settings that a run may not change once it has begun."""
+    return {item.name: getattr(settings, item.name) for item in fields(settings) if item.name not in _FREE}
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One optimizer step, as logged."""
+
+    step: int
+    steps: int
+    """Steps that the whole run will take, unless the clock ends it first."""
+    epoch: int
+    loss: float
+    """Cross-entropy in nats per supervised token."""
+    accuracy: float
+    """Share of supervised tokens that were the likeliest."""
+    lr: float
+    grad_norm: float
+    tokens: int
+    """Since the run began, over all processes."""
+    supervised_share: float
+    tokens_per_s: float
+    """Of this step, over all processes."""
+    mfu: float | None
+    """Share of the peak of the GPUs (see `forecast`); None where the peak is not known."""
+    memory_bytes: int
+    """Most memory that this process held."""
+    elapsed_s: float
+    eta_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvalReport:
+    """A held-out split, measured: loss in nats per supervised token, and the share guessed right."""
+
+    split: str
+    loss: float
+    accuracy: float
+    supervised: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneReport:
+    """A finished training run."""
+
+    out: str
+    parameters: int
+    steps: int
+    epochs: float
+    tokens: int
+    supervised: int
+    loss: float
+    accuracy: float
+    """Loss and accuracy over the last tenth of the steps."""
+    tokens_per_s: float
+    elapsed_s: float
+    conversations: int
+    n_cut: int
+    """Conversations cut to the context."""
+    n_dropped: int
+    """Conversations left out: no supervised answer fits the context."""
+    fill: float
+    """Share of the row width that tokens fill."""
+    evals: tuple[EvalReport, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+
+
+def checkpoint_home(out: Path) -> Path:
+    """Where the checkpoints of a run lie."""
+    return out / "checkpoints"
