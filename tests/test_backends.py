@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from loopback import KEY, Loopback, serve
 
 from carg.backends import Backend, Reply, Request, open_backend
 from carg.backends.faults import refusal, retry_after, without_keys
 from carg.errors import BackendError, CargError, ConfigError, RateLimited, StoreError, TryLater
-from tests.loopback import KEY, Loopback, serve
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:pydantic\.")
 Got = TypeVar("Got")
