@@ -157,7 +157,7 @@ def open_library(seed: int = 0, n_books: int = 8) -> Opening:
         books[key] = {
             "id": key,
             "title": f"{rng.choice(['Rivers', 'Bridges', 'Mountains', 'Harbours'])} of volume {number}",
-            "state": rng.choice(STATES),
+            "state": STATES[number % 3],
             "pages": rng.randrange(40, 900),
             "note": None,
             "created_at": "2023-01-02T10:00:00Z",

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 
 from carg.records import Row, Tool, digest
 
@@ -127,31 +126,31 @@ class _Buckets:
     def __init__(self, threshold: float) -> None:
         self.enough = threshold * N_PERMUTATIONS
         self.bands: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-        self.kept: list[tuple[str, str, NDArray[np.uint32]]] = []
+        self.kept: list[tuple[str, str, bytes]] = []
 
     def find(self, item: Signature) -> str | None:
         """The id of the first kept record that is much like this one."""
-        values = _values(item)
-        near = {place for band in _bands(values) for place in self.bands.get(band, ())}
+        raw = bytes.fromhex(item.sketch)
+        near = {place for band in _bands(raw) for place in self.bands.get(band, ())}
         for place in sorted(near):
             id_, kin, other = self.kept[place]
-            if (not kin or kin != item.kin) and np.count_nonzero(values == other) > self.enough:
+            if (not kin or kin != item.kin) and _n_equal(raw, other) > self.enough:
                 return id_
         return None
 
     def put(self, item: Signature) -> None:
-        values = _values(item)
-        for band in _bands(values):
+        raw = bytes.fromhex(item.sketch)
+        for band in _bands(raw):
             bucket = self.bands[band]
             if len(bucket) < BUCKET:
                 bucket.append(len(self.kept))
-        self.kept.append((item.id, item.kin, values))
+        self.kept.append((item.id, item.kin, raw))
 
 
-def _values(item: Signature) -> NDArray[np.uint32]:
-    return np.frombuffer(bytes.fromhex(item.sketch), dtype="<u4")
+def _n_equal(one: bytes, other: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(one, "<u4") == np.frombuffer(other, "<u4")))
 
 
-def _bands(values: NDArray[np.uint32]) -> list[tuple[int, bytes]]:
-    width = N_PERMUTATIONS // N_BANDS
-    return [(band, values[band * width : (band + 1) * width].tobytes()) for band in range(N_BANDS)]
+def _bands(raw: bytes) -> list[tuple[int, bytes]]:
+    width = len(raw) // N_BANDS
+    return [(band, raw[band * width : (band + 1) * width]) for band in range(N_BANDS)]
