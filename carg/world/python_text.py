@@ -85,7 +85,7 @@ def _value(node: ast.expr, depth: int) -> Json:
         value = _value(node.operand, 0)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RecordError("minus before what is no number")
-        return -value
+        return _checked(-value)
     if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool | int | float | str)):
         return _checked(node.value)
     raise RecordError("only literals can be given")
@@ -95,7 +95,7 @@ def _checked(value: Json) -> Json:
     """The value as JSON would read it: numbers beyond 64 bits are floats, none is infinite, strings are unicode."""
     if isinstance(value, str):
         value.encode()
-    elif isinstance(value, int) and abs(value) >= 2**63:
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
         value = float(value) if abs(value) < 10**308 else math.inf
     if value == math.inf:
         raise RecordError("a number too large")

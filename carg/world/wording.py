@@ -186,6 +186,7 @@ def read_response(convention: Convention, text: str, definition: Definition | No
 
     Fault class and status of an error come from the definition's errors or the convention's codes ("" and 0 where
     neither knows the code, or several classes share it). In XML, types come from `returns`; without it all is text.
+    A bare body that has just the keys of the error shape is taken for an error.
     Raises RecordError when the text is not a response of this convention.
     """
     try:
