@@ -1,4 +1,4 @@
-"""Synthetic shards for the tests of the GTM: a bookshop that answers from the table in its system text."""
+"""Synthetic shards and a very small model for the tests of the GTM: a bookshop that answers from its system text."""
 
 from __future__ import annotations
 
@@ -65,3 +65,36 @@ def write_dataset(folder: Path, *, train: int = 48, held_out: int = 6, seed: int
         rows = [converse(rng) for _ in range(held_out)]
         write_shard(folder / "simulator" / f"{split}-00000-of-00001.parquet", rows)
     return folder
+
+
+def save_base(home: Path, *, context: int = 2048, loudness: float = 1.0) -> Path:
+    """A folder with a two-layer model of 16 channels and its tokenizer; `loudness` scales its matrices."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from carg.gtm.model import hush
+    from carg.gtm.tokens import train_tokenizer
+
+    rng = random.Random(1)
+    tokenizer = train_tokenizer((str(turn["content"]) for _ in range(4) for turn in converse(rng)), 400)
+    config = Qwen2Config(
+        vocab_size=448,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(config)
+    with torch.no_grad(), hush():
+        for weight in model.parameters():
+            weight.mul_(loudness if weight.dim() > 1 else 1.0)
+        model.save_pretrained(home)
+    tokenizer.save_pretrained(home)
+    return home

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from gtm_shards import converse, write_dataset, write_shard
+from gtm_shards import converse, save_base, write_dataset, write_shard
 
 from carg.errors import ConfigError, StoreError, TrainError, TryLater
 from carg.finetune import finetune
@@ -26,30 +26,6 @@ from carg.gtm.settings import FinetuneSettings, StepReport, resolve
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("dataset"))
-
-
-def save_base(home: Path, *, seed: int = 0) -> Path:
-    """A folder with a two-layer model of 16 channels and its tokenizer."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    tokenizer = tokens.train_tokenizer((str(turn["content"]) for turn in converse(random.Random(1))), 400)
-    config = Qwen2Config(
-        vocab_size=448,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        tie_word_embeddings=True,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    torch.manual_seed(seed)
-    with hush():
-        Qwen2ForCausalLM(config).save_pretrained(home)
-    tokenizer.save_pretrained(home)
-    return home
 
 
 @pytest.fixture(scope="module")
