@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from carg.checks import Referees
+from carg.errors import RecordError
 from carg.records import (
     Call,
     Convention,
@@ -29,6 +30,7 @@ from carg.records import (
 )
 from carg.scene import Scene
 from carg.schemas import faults
+from carg.world.syntax import Parsed
 
 NOW = 1_700_000_000
 STATES = ["shelved", "lent", "lost"]
@@ -291,35 +293,28 @@ def render(scene: Scene) -> Row:
     )
 
 
-class Parsed(NamedTuple):
-    """What a text says is called."""
-
-    tool: str | None
-    arguments: dict[str, Json] | None
-    fault: str | None
-
-
 def parse_call(_convention: Convention, text: str, definitions: dict[str, Definition]) -> Parsed:
     """The call in a text of the library's convention."""
     try:
         said = orjson.loads(text)
-        return Parsed(said["tool"], said["arguments"], None if said["tool"] in definitions else "tool.unknown")
     except (orjson.JSONDecodeError, KeyError):
-        return Parsed(None, None, "call.unparsable")
+        return Parsed(None, None, None, Violation("unparsable", "call.unparsable"))
+    fault = None if said["tool"] in definitions else Violation("tool_unknown", "tool.unknown")
+    return Parsed(said["tool"], said["arguments"], None, fault)
 
 
 def read_response(_convention: Convention, text: str, _definition: Definition) -> Response:
     """The response in a text of the library's convention."""
     try:
         said = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return Response(False, text)
+    except orjson.JSONDecodeError as fault:
+        raise RecordError(f"no JSON: {fault}") from fault
     if isinstance(said, dict) and "error" in said:
         return Response(False, text, None, ToolError(said["error"]["code"], "", 0, said["error"]["message"]))
     return Response(True, text, said)
 
 
-REFEREES = Referees(parse_call, read_response, faults, run, lambda _definition, _when, _arguments: None)
+REFEREES = Referees(parse_call, read_response, faults, run, lambda _source, _parameters, _arguments: None)
 
 
 def alter(scene: Scene, at: int, change: Callable[[Exchange], Exchange]) -> Scene:

@@ -65,8 +65,7 @@ def _found(turn: Turn) -> Violation | None:
 
 def _fault_of(turn: Turn) -> str:
     """The class of fault that the parser found, however it words it."""
-    fault = turn.parsed.fault
-    return str(getattr(fault, "fault", fault) or "")
+    return turn.parsed.fault.fault if turn.parsed.fault else ""
 
 
 def _say(fault: Violation) -> str:

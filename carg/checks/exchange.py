@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from carg.checks.check import check
-from carg.checks.views import FAILING, Turn, find, is_same, is_scalar, plain
+from carg.checks.views import FAILING, Turn, agrees, is_same, is_scalar, listed, plain
 from carg.records import Json
 
 _ECHOING = frozenset({"read", "create", "update"})
@@ -26,6 +26,8 @@ def answer_reads(turn: Turn) -> str | None:
     response, read = turn.exchange.response, turn.read
     if read is None:
         return None
+    if isinstance(read, str):
+        return f"the text cannot be read: {read}"
     if read.ok != response.ok:
         return f"the text reads as {'success' if read.ok else 'error'}, the record says otherwise"
     if response.ok and not is_same(read.body, response.body):
@@ -55,7 +57,7 @@ def error_label(turn: Turn) -> str | None:
         return None
     if response.ok != (call.label == "valid"):
         return f"a call labelled {call.label} was answered with {'success' if response.ok else 'an error'}"
-    if response.ok != (response.error is None):
+    if response.ok != (response.error is None) and not (directive and directive.fault == "truncated"):
         return "success and error do not agree"
     if response.error and call.violates and response.error.fault != call.violates[0].fault:
         return f"answered with {response.error.fault}, but {call.violates[0].fault} comes first"
@@ -72,9 +74,15 @@ def directive_obeyed(turn: Turn) -> str | None:
         return f"{directive.fault} was ordered, but the call succeeded"
     if directive.fault == "truncated" and _is_whole_json(response.text):
         return "truncated was ordered, but the text is whole"
-    missing = directive.detail.get("field")
-    if directive.fault == "missing_field" and missing and find(response.body, str(missing)) is not None:
+    if not response.ok:
+        return None
+    missing, kept, stale = (directive.detail.get(name) for name in ("pointer", "kept", "body"))
+    if directive.fault == "missing_field" and missing is not None and _points(response.body, missing):
         return f"{missing!r} was to be missing"
+    if directive.fault == "partial" and kept is not None and len(listed(turn)) > kept:
+        return f"{len(listed(turn))} records, but only {kept} were to be kept"
+    if directive.fault == "stale" and stale is not None and not is_same(stale, response.body):
+        return "another body than the stale one that was ordered"
     return None
 
 
@@ -95,7 +103,7 @@ def echo(turn: Turn) -> str | None:
         return f"asked for {turn.subject!r}, answered with {record_id!r}"
     for name, value in record.items():
         given = turn.named.get(plain(name), value)
-        if is_scalar(given) and is_scalar(value) and not is_same(given, value):
+        if is_scalar(given) and is_scalar(value) and not agrees(given, value):
             return f"{name} was given as {given!r:.80}, answered as {value!r:.80}"
     return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from carg.checks.views import READS, Turn, is_same, is_scalar, plain
+from carg.checks.views import READS, Turn, agrees, is_scalar, plain
 from carg.records import Json, canonical
 
 Key = tuple[str, str]
@@ -85,7 +85,7 @@ def _differs(ledger: _Ledger, turn: Turn) -> tuple[str, str] | None:
             known = facts.get(plain(name))
             if not is_scalar(value):
                 continue
-            if known is not None and not is_same(known[0], value):
+            if known is not None and not agrees(known[0], value):
                 return known[1], f"{record_id!r} has {name} {value!r:.60}, before it was {known[0]!r:.60}"
             facts.setdefault(plain(name), (value, "history"))
     return None
@@ -106,7 +106,7 @@ def _write(ledger: _Ledger, turn: Turn) -> None:
         named = {str(value) for value in turn.named.values() if isinstance(value, str | int)}
         for key in [key for key in ledger.facts if key[1] in named]:
             del ledger.facts[key]
-    if turn.degraded:
+    if turn.degraded or turn.effect == "delete":
         return
     for record_id, record in turn.records:
         ledger.deleted.discard((resource, record_id))

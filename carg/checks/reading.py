@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from carg.checks.ledger import contradictions
 from carg.checks.views import SHAPE_BREAKERS, Referees, Transcript, Turn, by_last_name, shown_records
+from carg.errors import CargError
 from carg.records import Definition, Json, Response, Row, Violation
 from carg.scene import Scene
 
@@ -13,13 +14,15 @@ from carg.scene import Scene
 def live_referees() -> Referees:
     """The referees of a real run: the world's parsers and replay, and the schema validator."""
     from carg.schemas import faults
+    from carg.world.predicates import rule_holds
     from carg.world.replay import replay
-    from carg.world.syntax import parse_call, read_response
+    from carg.world.syntax import parse_call
+    from carg.world.wording import read_response
 
     def replay_world(scene: Scene) -> list[Response] | None:
         return replay(scene) if any(item.truth == "code" for item in scene.session.exchanges) else None
 
-    return Referees(parse_call, read_response, faults, replay_world, lambda _definition, _when, _arguments: None)
+    return Referees(parse_call, read_response, faults, replay_world, rule_holds)
 
 
 def read_scene(scene: Scene, referees: Referees, row: Row | None = None) -> Transcript:
@@ -36,14 +39,15 @@ def _read_turn(scene: Scene, index: int, referees: Referees, id_keys: dict[str, 
     convention = scene.instance.convention
     faults: tuple[Violation, ...] = ()
     body_faults: tuple[Violation, ...] = ()
-    read = None
+    read: Response | str | None = None
     records: tuple[tuple[str, dict[str, Json]], ...] = ()
     broken = exchange.directive is not None and exchange.directive.fault in SHAPE_BREAKERS
     if definition and call.arguments is not None:
         faults = referees.faults(definition.parameters, call.arguments)
-        faults = faults or tuple(_fired(definition, call.arguments, referees))
+        if not faults and not scene.instance.domain_digest:  # Of a world's rules execution is the judge.
+            faults = tuple(_fired(definition, call.arguments, referees))
     if definition and not broken:
-        read = referees.read_response(convention, response.text, definition)
+        read = _read_answer(scene, response.text, definition, referees)
         if response.ok and definition.returns is not None:
             body_faults = referees.faults(definition.returns, response.body)
     if definition and response.ok:
@@ -53,9 +57,18 @@ def _read_turn(scene: Scene, index: int, referees: Referees, id_keys: dict[str, 
     return Turn(scene, index, exchange, definition, parsed, faults, body_faults, read, named, records)
 
 
+def _read_answer(scene: Scene, text: str, definition: Definition, referees: Referees) -> Response | str:
+    """What the text says, or why it cannot be read."""
+    try:
+        return referees.read_response(scene.instance.convention, text, definition)
+    except CargError as fault:
+        return fault.message
+
+
 def _fired(definition: Definition, arguments: dict[str, Json], referees: Referees) -> Iterator[Violation]:
     for error in definition.errors:
-        if error.when and "rule" in error.when and referees.rule_holds(definition, error.when, arguments):
+        source = (error.when or {}).get("rule")
+        if isinstance(source, str) and referees.rule_holds(source, definition.parameters, arguments):
             yield Violation(error.code, error.fault, error.field)
 
 

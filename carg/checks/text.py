@@ -17,7 +17,7 @@ _PLACEHOLDER = re.compile(
     r"|\bfoo/bar\b",
     re.IGNORECASE,
 )
-_PLACEHOLDER_HINTS = ("lorem", "placeholder", "todo", "tbd", "{{", "foo/bar")
+_PLACEHOLDER_HINTS: tuple[str, ...] = ("lorem", "placeholder", "todo", "tbd", "{{", "foo/bar")
 _PLACEHOLDER_HINTS += ("<your", "<insert", "<enter", "<some", "[your", "[insert")
 _PLACEHOLDER_VALUES = frozenset({"string", "foo", "foobar", "foo/bar", "foo bar", "sample text", "your_api_key", "xxx"})
 _TEMPLATE = re.compile(
@@ -33,7 +33,19 @@ _SECRET = re.compile(
     r"\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_\w{36}|\bgithub_pat_\w{22}|\bsk-[A-Za-z0-9_-]{20}|\bxox[abpr]-[\w-]{10}"
     r"|\bAIza[\w-]{35}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.|-----BEGIN [A-Z ]*PRIVATE KEY|\b[sr]k_live_\w{16}"
 )
-_SECRET_HINTS = ("akia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "sk-", "xox", "aiza", "eyj")
+_SECRET_HINTS: tuple[str, ...] = (
+    "akia",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "sk-",
+    "xox",
+    "aiza",
+    "eyj",
+)
 _SECRET_HINTS += ("-----begin", "k_live_")
 _CARD = re.compile(r"[3-6]\d{3}([ -]?)\d{4,6}\1\d{4,5}(?:\1\d{4})?(?![\w-]|\.\d)")
 _CARD_PREFIX = re.compile(r"(?:4\d|5[1-5]|60)\d{14}\Z|3[47]\d{13}\Z")

@@ -6,19 +6,26 @@ do so come in as `Referees`, so that a test can put simple ones in their place.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from carg.records import Convention, Definition, Exchange, Json, Response, Row, Violation, canonical
 from carg.scene import Scene
+from carg.world.shadow import at_path, subject_of
+from carg.world.syntax import Parsed
 
 SHAPE_BREAKERS = frozenset({"truncated", "missing_field", "partial"})
 """Directives after which a body need not fit `returns`, or says less than the state holds."""
 
 FAILING = frozenset({"timeout", "rate_limit", "server_error"})
 """Directives that turn any call into an error."""
+
+_MOMENT = re.compile(r"(\d{4})-?([01]\d)-?([0-3]\d)(?:[T ]?(\d\d):?(\d\d):?(\d\d).{0,6})?\Z")
+_DAY_FIRST = re.compile(r"(?P<d>[0-3]\d)\.(?P<m>[01]\d)\.(?P<y>\d{4})\Z")
+_MONTH_FIRST = re.compile(r"(?P<m>[01]\d)/(?P<d>[0-3]\d)/(?P<y>\d{4})\Z")
+_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?\Z")
 
 READS = frozenset({"read", "search", "compute"})
 
@@ -27,17 +34,15 @@ READS = frozenset({"read", "search", "compute"})
 class Referees:
     """What the checks ask of other layers.
 
-    `parse_call(convention, text, definitions)` gives an object with tool, arguments and fault;
-    `read_response(convention, text, definition)` a Response; `faults(schema, value)` the schema violations;
-    `replay(scene)` the responses of executing every call again, or None where no world stands behind it;
-    `rule_holds(definition, when, arguments)` whether a documented predicate over arguments fires, None if unproved.
+    `replay(scene)` gives the responses of executing every call again, or None where no world stands behind it;
+    `rule_holds(source, parameters, arguments)` whether a documented rule refuses them, None where it cannot tell.
     """
 
-    parse_call: Callable[[Convention, str, dict[str, Definition]], Any]
+    parse_call: Callable[[Convention, str, dict[str, Definition]], Parsed]
     read_response: Callable[[Convention, str, Definition], Response]
     faults: Callable[[dict[str, Json], Json], tuple[Violation, ...]]
     replay: Callable[[Scene], list[Response] | None]
-    rule_holds: Callable[[Definition, dict[str, Json], dict[str, Json]], bool | None]
+    rule_holds: Callable[[str, dict[str, Json], dict[str, Json]], bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +54,13 @@ class Turn:
     exchange: Exchange
     definition: Definition | None
     """Of the tool that the record says was called; None where it is not among the shown tools."""
-    parsed: Any
+    parsed: Parsed
     """What the text of the call says: tool, arguments, fault."""
     faults: tuple[Violation, ...]
     """What the schema, else a proved rule, finds in the arguments; empty where there are none to judge."""
     body_faults: tuple[Violation, ...]
-    read: Response | None
-    """What the text of the answer says; None where the tool is unknown or a directive cut the text."""
+    read: Response | str | None
+    """What the text of the answer says, or why it says nothing; None where nobody can tell."""
     named: dict[str, Json]
     """Arguments by their last name as `plain` spells it; a name that occurs twice is left out."""
     records: tuple[tuple[str, dict[str, Json]], ...]
@@ -76,9 +81,7 @@ class Turn:
     @property
     def subject(self) -> str | None:
         """The id of the record that the call names, as text; None where it names none or several."""
-        path = self.definition.id_argument if self.definition else None
-        value = find(self.exchange.call.arguments, path) if path is not None else None
-        return str(value) if isinstance(value, str | int) else None
+        return subject_of(self.definition, self.exchange.call.arguments or {}) if self.definition else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +98,23 @@ class Transcript:
 
 def shown_records(definition: Definition, body: Json, id_keys: dict[str, str]) -> Iterator[tuple[str, dict[str, Json]]]:
     """(id, record) of the record or the list of records that a body holds, where their ids can be found."""
-    key = (definition.id_result or "").rpartition(".")[2] or id_keys.get(definition.resource or "", "")
+    key = (definition.id_result or "").rpartition(".")[2] or id_keys.get(definition.resource or "", "id")
     if definition.records_result is not None:
-        items = find(body, definition.records_result)
+        items = at_path(body, definition.records_result)
         found = items if isinstance(items, list) else []
     else:
-        found = [find(body, (definition.id_result or "").rpartition(".")[0])]
+        found = [at_path(body, (definition.id_result or "").rpartition(".")[0])]
     for record in found:
         if isinstance(record, dict) and isinstance(record.get(key), str | int):
             yield str(record[key]), record
 
 
-def find(value: Json, path: str) -> Json:
-    """The value at a dotted path, None where there is none; the empty path is the whole."""
-    for step in path.split(".") if path else ():
-        value = value.get(step) if isinstance(value, dict) else None
-    return value
+def listed(turn: Turn) -> list[dict[str, Json]]:
+    """The records of the list that a success shows."""
+    if turn.definition is None or turn.definition.records_result is None or not turn.ok:
+        return []
+    items = at_path(turn.exchange.response.body, turn.definition.records_result)
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def by_last_name(arguments: dict[str, Json]) -> dict[str, Json]:
@@ -123,9 +127,10 @@ def by_last_name(arguments: dict[str, Json]) -> dict[str, Json]:
             if isinstance(value, dict):
                 stack.append(value)
                 continue
-            if plain(name) in found:
-                twice.add(plain(name))
-            found[plain(name)] = value
+            last = plain(name.rpartition(".")[2])
+            if last in found:
+                twice.add(last)
+            found[last] = value
     return {name: value for name, value in found.items() if name not in twice} if twice else found
 
 
@@ -153,6 +158,33 @@ def is_same(one: Json, other: Json) -> bool:
     if type(one) is type(other) and isinstance(one, str | int | bool | type(None)):
         return bool(one == other)
     return canonical(one) == canonical(other)
+
+
+def agrees(one: Json, other: Json) -> bool:
+    """The two scalars can be one value written in two styles: 4.5 and "4.50", 2024-05-03 and 20240503."""
+    if is_same(one, other):
+        return True
+    left, right = rank(one), rank(other)
+    if left is None or right is None or "text" in (left[0], right[0]):
+        return False
+    if left[0] != right[0]:
+        return True  # A date in seconds since 1970 and one in words: too many styles to tell.
+    shared = min(len(left[1]), len(right[1]))
+    return left[1][:shared] == right[1][:shared]
+
+
+def rank(value: Json) -> tuple[str, tuple[float | str, ...]] | None:
+    """(kind, what to compare by) of a number, a date in any style, or a text; None for other values."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    if not isinstance(value, str):
+        return "number", (float(value),)
+    if found := _MOMENT.match(value):
+        return "date", tuple(float(part) for part in found.groups() if part)
+    if found := _DAY_FIRST.match(value) or _MONTH_FIRST.match(value):
+        parts = found.groupdict()
+        return "date", (float(parts["y"]), float(parts["m"]), float(parts["d"]))
+    return ("number", (float(value),)) if _NUMBER.match(value) else ("text", (value.casefold(),))
 
 
 def is_scalar(value: Json) -> bool:
