@@ -199,6 +199,12 @@ def _fill_object(draw: _Draw, node: dict[str, Json]) -> Json:
 def _fill_open(draw: _Draw, node: dict[str, Json], have: int) -> dict[str, Json]:
     """Entries of an object whose property names are free."""
     patterns, rest = node.get("patternProperties") or {}, node.get("additionalProperties", True)
+    if (
+        "additionalProperties" not in node
+        and ("properties" in node or not draw.level)
+        and not node.get("minProperties")
+    ):
+        return {}  # nobody would invent a parameter
     if (rest is False and not patterns) or draw.level >= MAX_NESTING or node.get("maxProperties", 1) <= have:
         return {}
     count = max(node.get("minProperties", 0) - have, min(draw.rng.randint(1, 2), node.get("maxProperties", 2)))

@@ -47,6 +47,7 @@ def normalise_schema(schema: Json, *, level: int = 0) -> dict[str, Json]:
     if node.get("type", "-") == "":
         del node["type"]
     _lift_required(node)
+    _settle_bounds(node)
     if isinstance(node.get("enum"), list):
         node["enum"] = [item for index, item in enumerate(node["enum"]) if item not in node["enum"][:index]]
     for key in [key for key in ("enum", *_LISTS) if node.get(key) == []]:
@@ -92,9 +93,6 @@ def _typed(schema: dict[str, Json]) -> dict[str, Json]:
 def _older(schema: dict[str, Json]) -> dict[str, Json]:
     """What drafts 3 to 7 and OpenAPI 3.0 spelled otherwise."""
     made: dict[str, Any] = {}
-    for bound, strict in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-        if schema.get(strict) is True and bound in schema:
-            made[strict] = schema[bound]
     if isinstance(schema.get("items"), list):
         made |= {"prefixItems": schema["items"], "items": schema.get("additionalItems", {})}
     if isinstance(schema.get("definitions"), dict):
@@ -112,7 +110,7 @@ def _older(schema: dict[str, Json]) -> dict[str, Json]:
 
 
 def _lift_required(node: dict[str, Json]) -> None:
-    """`required` and `optional` inside a property move to the object that has it; bounds that are `true` go."""
+    """`required` and `optional` inside a property move to the object that has it."""
     known = node["properties"] if isinstance(node.get("properties"), dict) else {}
     marks = {name: item for name, item in known.items() if isinstance(item, dict)}
     listed = node["required"] if isinstance(node.get("required"), list) else []
@@ -121,12 +119,13 @@ def _lift_required(node: dict[str, Json]) -> None:
     node.pop("required", None)
     if needed := [name for name in dict.fromkeys(map(str, needed)) if name not in optional]:
         node["required"] = needed
-    for key in ("exclusiveMinimum", "exclusiveMaximum"):
-        if isinstance(node.get(key), bool):
-            bound = "minimum" if key == "exclusiveMinimum" else "maximum"
-            strict = node.pop(key)
-            if strict and bound in node:
-                node[key] = node.pop(bound)
+
+
+def _settle_bounds(node: dict[str, Json]) -> None:
+    """Draft 4's `exclusiveMinimum: true` becomes the bound itself."""
+    for bound, strict in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if isinstance(node.get(strict), bool) and node.pop(strict) and bound in node:
+            node[strict] = node.pop(bound)
 
 
 def _sound_default(node: dict[str, Json]) -> dict[str, Json]:

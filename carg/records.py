@@ -289,7 +289,8 @@ class Session:
     """Exchanges of one instance behind one system text: independent ones ("single") or over one state ("session").
 
     `view` says what of the opening state the model sees (`world.view`); `patch` changes the opening first;
-    `siblings` maps a tool name to the tightenings its shown definition leaves out; `pair` joins minimal pairs.
+    `siblings` maps an operation to the tightenings its shown definition leaves out, and "" to knobs set otherwise
+    ("stores=6"); `pair` joins minimal pairs.
     """
 
     id: str
@@ -303,6 +304,8 @@ class Session:
     opening: str | None = None
     patch: tuple[Op, ...] = ()
     view: dict[str, Json] = field(default_factory=dict)
+    actor: dict[str, Json] = field(default_factory=dict)
+    """Who calls: name, role, credential; empty: the opening's."""
     siblings: dict[str, list[str]] = field(default_factory=dict)
     pair: str | None = None
     goal: str | None = None

@@ -20,6 +20,8 @@ MAX_SCHEMA_BYTES = 65_536
 """The largest real definition in 5,000 read had 40 kB."""
 MAX_DEPTH = 24
 MAX_PATTERN = 400
+MAX_LEAST = {"minItems": 1000, "minProperties": 1000, "minLength": 10_000}
+"""The most that a schema may ask for at least: a value must be drawn for it."""
 
 CODES = {
     "schema.missing": "missing_parameter",
@@ -236,6 +238,9 @@ def _complain(root: Json, node: dict[str, Json], *, bounded: bool) -> Iterator[s
     for pattern in [node.get("pattern"), *_of(node.get("patternProperties"), dict)]:
         if isinstance(pattern, str) and (complaint := _complain_of_pattern(pattern)):
             yield complaint
+    for key, most in MAX_LEAST.items():
+        if isinstance(node.get(key), int | float) and node[key] > most:
+            yield f"{key} {node[key]}, at most {most}"
     if bounded:
         yield from _unbounded(resolve(root, node))
 

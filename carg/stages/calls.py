@@ -65,6 +65,8 @@ class _Source:
     others: Sequence[str]
     hints: Hints | None
     render: Render
+    dead: set[str]
+    """Classes that the schema turned out to offer no place for."""
 
 
 def render_plain(call: dict[str, Json]) -> str:
@@ -90,11 +92,11 @@ def draw_calls(
     of tools that the toolset does not have. Unparsable calls are damaged texts of `render`, so a convention that
     reads them otherwise must read them back.
     """
-    source = _Source(tool, rng, lexicon or {}, others, hints, render)
+    source = _Source(tool, rng, lexicon or {}, others, hints, render, set())
     found: dict[str, Call] = {}
     for count, draw in ((n_valid, _draw_valid), (n_invalid, _draw_invalid), (n_lookalike, _draw_lookalike)):
         wanted = len(found) + count
-        for _ in range(count * TRIES):
+        for _ in range(count * TRIES + len(WEIGHTS)):
             if len(found) >= wanted:
                 break
             if (call := draw(source)) is not None:
@@ -108,13 +110,13 @@ def draw_pairs(
     tool: Tool, rng: Random, *, count: int, lexicon: Lexicon | None = None, render: Render = render_plain
 ) -> list[Pair]:
     """Minimal pairs: one call text, refused under the tool's definition and valid under its sibling's."""
-    source = _Source(tool, rng, lexicon or {}, (), None, render)
+    source = _Source(tool, rng, lexicon or {}, (), None, render, set())
     pairs: dict[str, Pair] = {}
-    for _ in range(count * TRIES):
+    for _ in range(count * TRIES + len(WEIGHTS)):
         if len(pairs) >= count:
             break
-        sibling = _draw_sibling(source, _pick_fault(source, schema_only=True), blunt=False)
-        if sibling is not None:
+        fault = _pick_fault(source, schema_only=True)
+        if fault is not None and (sibling := _draw_sibling(source, fault, blunt=False)) is not None:
             arguments = _ordered(source, sibling.arguments)
             refused = _invalid(source, sibling, arguments, blunt=False)
             accepted = _labelled(source, arguments, schema=sibling.schema)
@@ -143,20 +145,29 @@ def _draw_invalid(source: _Source) -> Call | None:
         return _draw_unparsable(source)
     if fault == "tool.unknown":
         return _draw_unknown_tool(source)
+    if fault is None:
+        return None
     blunt = source.rng.random() < BLUNT
     sibling = _draw_sibling(source, fault, blunt=blunt)
     return None if sibling is None else _invalid(source, sibling, _ordered(source, sibling.arguments), blunt=blunt)
 
 
-def _pick_fault(source: _Source, *, schema_only: bool) -> str:
-    names = [fault for fault in WEIGHTS if fault.startswith("schema.") or not schema_only]
-    return source.rng.choices(names, [WEIGHTS[name] for name in names])[0]
+def _pick_fault(source: _Source, *, schema_only: bool) -> str | None:
+    names = [name for name in WEIGHTS if name not in source.dead and (name.startswith("schema.") or not schema_only)]
+    return source.rng.choices(names, [WEIGHTS[name] for name in names])[0] if names else None
 
 
 def _draw_sibling(source: _Source, fault: str, *, blunt: bool) -> Sibling | None:
-    also = _pick_fault(source, schema_only=True) if source.rng.random() < TWO_FAULTS else None
-    schema = source.tool.parameters
-    return sibling_call(schema, fault, source.rng, lexicon=source.lexicon, also=also, hints=source.hints, blunt=blunt)
+    """A sibling with a fault of the class, one in ten with a second one; a class without any is given up."""
+    schema, rng = source.tool.parameters, source.rng
+    seconds = [_pick_fault(source, schema_only=True), None] if rng.random() < TWO_FAULTS else [None]
+    for also in seconds:
+        made = sibling_call(schema, fault, rng, lexicon=source.lexicon, also=also, hints=source.hints, blunt=blunt)
+        if made is not None:
+            return made
+    if not blunt:
+        source.dead.add(fault)
+    return None
 
 
 def _ordered(source: _Source, arguments: dict[str, Json]) -> dict[str, Json]:

@@ -66,8 +66,9 @@ def action_operation(draft: Draft, name: str, value: Any) -> Operation | None:
             act.lets.append((key, made))
             act.names[key] = made.type
     arguments = {item.name: item.spec.type for item in act.inputs}
+    reading = _reading_lets(act)
     for number, item in enumerate(raw.get("require", [])):
-        if rule := draft.reader.rule(f"{act.entry}.require[{number}]", item, act.scope(), arguments):
+        if rule := draft.reader.rule(f"{act.entry}.require[{number}]", item, act.scope(), arguments, reading):
             act.rules.append(rule)
     effects = [*move_effects, *_read_sets(act)]
     each_effects = _read_each_sets(act)
@@ -97,6 +98,15 @@ def action_operation(draft: Draft, name: str, value: Any) -> Operation | None:
         due=_read_due(act),
         season=frozenset(raw.get("season", [])),
     )
+
+
+def _reading_lets(act: _Action) -> set[str]:
+    """The lets that read records, directly or through others."""
+    reading: set[str] = set()
+    for name, made in act.lets:
+        if made.cells or made.tables or made.names & reading:
+            reading.add(name)
+    return reading
 
 
 def _read_target(act: _Action) -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 MOST_FILTERS = 6
 PAGE = 20
-"""Largest page of a search; the default is half of it."""
+"""Largest page of a search."""
+DEFAULT_PAGE = 10
 BATCH = 10
 METRICS = ("count", "sum", "avg", "min", "max")
 
@@ -126,7 +127,7 @@ def _search(draft: Draft, resource: Resource) -> Operation:
         inputs.append(Input(FieldSpec("sort_by", "choice", options=tuple(sortable[:6]), about="field to sort by"), False))
         order = FieldSpec("order", "choice", options=("asc", "desc"), default="asc", about="direction of sorting")
         inputs.append(Input(order, False))
-    limit = FieldSpec("limit", "integer", low=1, high=PAGE, default=PAGE // 2, about="most results of a page")
+    limit = FieldSpec("limit", "integer", low=1, high=PAGE, default=DEFAULT_PAGE, about="most results of a page")
     offset = FieldSpec("offset", "integer", low=0, high=500, default=0, about="results to skip")
     inputs += [Input(limit, False), Input(offset, False)]
     about = f"Search {_words(resource.plural)}; all filters must match. Ordered by id unless sorted."

@@ -129,8 +129,10 @@ class Reader:
                 self.fault(entry, f"{{{name}}} is no knob or constant{did_you_mean(name, known)}")
         return text
 
-    def rule(self, entry: str, value: Any, scope: Scope, arguments: Mapping[str, Type]) -> Rule | None:
-        """One `require` entry; a class left out follows from what the rule reads."""
+    def rule(
+        self, entry: str, value: Any, scope: Scope, arguments: Mapping[str, Type], lets: Iterable[str] = ()
+    ) -> Rule | None:
+        """One `require` entry; a class left out follows from what the rule, and the `lets` that read records, read."""
         item = self.table(entry, value, ("that", "class", "code", "field", "say", "status"))
         if missing := {"that", "code", "say"} - item.keys():
             self.fault(entry, f"lacks {', '.join(sorted(missing))}")
@@ -142,7 +144,7 @@ class Reader:
             self.fault(f"{entry}.code", f"{code!r} must be a lower-case name")
         if that is None or words is None:
             return None
-        state = bool(that.cells or that.tables)
+        state = bool(that.cells or that.tables or that.names & set(lets))
         fault = item.get("class", "rule.limit" if state else "rule.cross_field")
         if fault not in STATUS or fault == "state.not_found":
             self.fault(f"{entry}.class", f"{fault!r} is unknown{did_you_mean(str(fault), STATUS)}")

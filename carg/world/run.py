@@ -395,15 +395,25 @@ def coerce(spec: FieldSpec, value: Any) -> Any:
 
 
 def execute(
-    setting: Setting, state: State, operation: Operation, arguments: Mapping[str, Any], actor: Actor
+    setting: Setting,
+    state: State,
+    operation: Operation,
+    arguments: Mapping[str, Any],
+    actor: Actor,
+    barred: Refusal | None = None,
 ) -> Outcome:
-    """The outcome of one call: body or refusal, changes, trace. Arguments are canonical and schema-valid."""
+    """The outcome of one call: body or refusal, changes, trace. Arguments are canonical and schema-valid.
+
+    `barred` is the refusal of a caller who is not who he should be; it stands before the rules of roles.
+    """
     from carg.world.operations import perform
 
     run = Run(setting, state, operation, arguments, actor)
     try:
         run.compute_lets(state=False)
         run.check(operation.rules, "rule.cross_field")
+        if barred is not None:
+            raise Refused(barred)
         run.check_role()
         run.check(operation.rules, "state.forbidden")
         if operation.kind != "batch_get":

@@ -1,0 +1,261 @@
+"""Growing an opening state: the world's own actions over a calendar, due things first, old finished records thinned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+from carg.records import Instance, Json, Opening, digest
+from carg.world.caller import draw_arguments, draw_credential
+from carg.world.functions import DAY_S, Uncomputable, month_of
+from carg.world.model import Operation, Resource, World
+from carg.world.people import draw_person
+from carg.world.run import Actor, Refused, Run, Setting, execute, tally_value
+from carg.world.state import Frame, State
+
+MOST_LOGS = 28
+"""Records kept of a resource that nothing refers to and nothing ends: logs would fill every prompt."""
+TERMINAL_KEPT = 0.45
+"""Share of finished records that stay."""
+TRIES = 4
+BARRED_DAYS = 6
+"""How long a due thing that was refused is left alone, in days."""
+
+
+def grow_opening(setting: Setting, instance: Instance, seed: int) -> Opening:
+    """An opening state of the instance, with its id by content."""
+    rng = Random(f"opening/{instance.seed}/{seed}")
+    state = grow_state(setting, rng)
+    actor = draw_actor(setting.world, instance, rng)
+    key = digest("opening", instance.id, seed, state.tables, state.now, actor)
+    return Opening(key, instance.id, seed, state.now, actor, state.tables, state.counters)
+
+
+def draw_actor(world: World, instance: Instance, rng: Random, role: str | None = None) -> dict[str, Json]:
+    """Somebody who may call the service: name, role, and the credential calls carry."""
+    roles = world.services[instance.service].roles
+    name = draw_person(rng)
+    by_key = instance.convention.factors["auth_word"] == "key_name"
+    return {
+        "name": name,
+        "role": role or (roles[0] if rng.random() < 0.6 else rng.choice(roles)),
+        "credential": draw_credential(name, by_key, rng),
+    }
+
+
+def grow_state(setting: Setting, rng: Random) -> State:
+    """A state that the world's own operations made: seeded records, then `steps` steps over `days` days."""
+    world = setting.world
+    state = State({name: {} for name in world.resources}, world.start_day * DAY_S + 8 * 3600)
+    if not world.resources:
+        state.now += rng.randint(0, world.days) * DAY_S + rng.randint(0, 10 * 60) * 60
+        return state
+    for resource in world.resources.values():
+        for _ in range(rng.randint(*resource.initial)):
+            seed_record(setting, state, resource, rng)
+    steps = max(1, int(world.steps * rng.uniform(0.7, 1.2)))
+    moves = [op for op in world.operations.values() if op.kind == "action"]
+    dues = [op for op in moves if op.due is not None]
+    makers = [
+        (resource, world.operations[f"create_{resource.name}"])
+        for resource in world.resources.values()
+        if resource.pace > 0 and "create" in resource.offers
+    ]
+    barred: dict[tuple[str, str], int] = {}
+    for _ in range(steps):
+        state.now = _next_moment(state.now, world.days * DAY_S / steps, rng)
+        _step(setting, state, rng, moves, dues, makers, barred)
+    thin(setting, state, rng)
+    state.now += rng.randint(1, 6) * 3600 + rng.randrange(60) * 60
+    return state
+
+
+def _next_moment(now: int, stride: float, rng: Random) -> int:
+    later = now + int(stride * rng.uniform(0.3, 1.7))
+    if stride > 4 * 3600:
+        later = later // DAY_S * DAY_S + rng.randint(7 * 60, 19 * 60) * 60
+        later = max(later, now + 60)
+    return later // 60 * 60
+
+
+def _step(
+    setting: Setting,
+    state: State,
+    rng: Random,
+    moves: list[Operation],
+    dues: list[Operation],
+    makers: list[tuple[Resource, Operation]],
+    barred: dict[tuple[str, str], int],
+) -> None:
+    for operation in rng.sample(dues, len(dues)):
+        ready = [
+            key
+            for key in due_records(setting, state, operation)
+            if barred.get((operation.name, key), 0) <= state.now
+        ]
+        for key in rng.sample(ready, min(2, len(ready))):
+            if not try_operation(setting, state, operation, rng, focus={operation.subject: key}):
+                barred[(operation.name, key)] = state.now + BARRED_DAYS * DAY_S
+    for resource, operation in makers:
+        if rng.random() < resource.pace:
+            try_operation(setting, state, operation, rng)
+    for operation in rng.sample(moves, min(3, len(moves))):
+        if operation.season and month_of(state.now // DAY_S) not in operation.season:
+            continue
+        if try_operation(setting, state, operation, rng):
+            return
+
+
+def _has_able(setting: Setting, state: State, operation: Operation) -> bool:
+    life = setting.world.resources[operation.subject].life if operation.moves_from else None
+    if life is None:
+        return True
+    return any(record[life] in operation.moves_from for record in state.tables[operation.subject].values())
+
+
+def due_records(setting: Setting, state: State, operation: Operation) -> list[str]:
+    """The records on which time has made the action due."""
+    assert operation.due is not None
+    resource = setting.world.resources[operation.subject]
+    frame, found = Frame(state.tables), []
+    low, high = operation.due.days
+    for key in frame.ids(resource.name):
+        record = state.tables[resource.name][key]
+        if operation.moves_from and resource.life and record[resource.life] not in operation.moves_from:
+            continue
+        values = {**setting.base, resource.name: key, "now": state.now, "today": state.now // DAY_S}
+        after = operation.due.after.run(frame.get, frame.scan, values)
+        if after is None:
+            continue
+        start = after * DAY_S if operation.due.after.type.kind == "date" else after
+        wait = low + (high - low) * (int(digest(key, operation.name)[:4], 16) / 65536)
+        if state.now >= start + wait * DAY_S:
+            found.append(key)
+    return found
+
+
+def try_operation(
+    setting: Setting, state: State, operation: Operation, rng: Random, focus: dict[str, str] | None = None
+) -> bool:
+    """Execute with drawn arguments, a few times over; whether it was done. Changes the state."""
+    if not _has_able(setting, state, operation):
+        return False
+    role = sorted(operation.roles)[0] if operation.roles else _usual_role(setting.world, operation)
+    for _ in range(TRIES):
+        arguments = draw_arguments(setting, state, operation, rng, focus or {})
+        if arguments is None:
+            return False
+        outcome = execute(setting, state, operation, arguments, Actor(draw_person(rng), role))
+        if outcome.refusal is None:
+            state.apply(outcome.changes)
+            return True
+    return False
+
+
+def _usual_role(world: World, operation: Operation) -> str:
+    service = world.services.get(operation.service)
+    return service.roles[0] if service is not None else "user"
+
+
+def seed_record(setting: Setting, state: State, resource: Resource, rng: Random) -> bool:
+    """Add a record as it stands when the calendar starts; False where its invariants can't be met."""
+    world = setting.world
+    operation = Operation(f"seed_{resource.name}", "create", resource.name, "", ())
+    for _ in range(TRIES):
+        run = Run(setting, state, operation, {}, Actor("", ""))
+        given: dict[str, Any] = {}
+        filler = draw_arguments(setting, state, _all_fields(resource), rng, {})
+        if filler is None:
+            return False
+        for name, value in filler.items():
+            given[name] = (value, ())
+        try:
+            run.make(resource, given)
+            run.keep_tallies()
+            run.check_always()
+        except (Refused, Uncomputable):
+            continue
+        if _is_unique(state, resource, run.overlay.changes()[0].record or {}):
+            state.apply(run.overlay.changes())
+            return True
+    assert world is not None
+    return False
+
+
+def _is_unique(state: State, resource: Resource, record: dict[str, Any]) -> bool:
+    return not any(
+        spec.unique and any(other[name] == record[name] for other in state.tables[resource.name].values())
+        for name, spec in resource.fields.items()
+        if record.get(name) is not None
+    )
+
+
+def _all_fields(resource: Resource) -> Operation:
+    from carg.world.model import Input
+
+    inputs = tuple(
+        Input(spec, not spec.optional)
+        for spec in resource.fields.values()
+        if spec.kind not in ("life", "tally") and spec.start is None and not (spec.kind in ("time", "date") and spec.low == spec.high == 0)
+    )
+    return Operation(f"seed_{resource.name}", "create", resource.name, "", inputs)
+
+
+def thin(setting: Setting, state: State, rng: Random) -> None:
+    """Remove most old finished records and all but the newest logs, with what refers to them; tallies are recounted."""
+    world = setting.world
+    for resource in world.resources.values():
+        table = state.tables[resource.name]
+        if resource.life is not None:
+            finished = [key for key in sorted(table) if table[key][resource.life] in resource.terminal]
+            for key in finished[: int(len(finished) * (1 - TERMINAL_KEPT))]:
+                _remove_closure(setting, state, resource.name, key)
+        elif not setting.refers.get(resource.name) and len(table) > MOST_LOGS:
+            for key in list(table)[: len(table) - MOST_LOGS]:
+                del table[key]
+    for owner in world.resources.values():
+        for name, spec in owner.fields.items():
+            if spec.tally is not None:
+                frame = Frame(state.tables)
+                values = {**setting.base, "now": state.now, "today": state.now // DAY_S}
+                for key, record in state.tables[owner.name].items():
+                    value = tally_value(frame, spec.tally, key, values)
+                    if value != record[name]:
+                        state.tables[owner.name][key] = {**record, name: value}
+
+
+def _remove_closure(setting: Setting, state: State, table: str, key: str) -> None:
+    gone: dict[tuple[str, str], None] = {(table, key): None}
+    queue = [(table, key)]
+    while queue:
+        owner, target = queue.pop()
+        for other, name in setting.refers.get(owner, ()):
+            resource = setting.world.resources[other]
+            for hit, record in state.tables[other].items():
+                if record[name] != target or (other, hit) in gone:
+                    continue
+                if resource.life is not None and record[resource.life] not in resource.terminal:
+                    return
+                gone[(other, hit)] = None
+                queue.append((other, hit))
+        if len(gone) > 12:
+            return
+    for owner, target in gone:
+        state.tables[owner].pop(target, None)
+
+
+def broken_invariants(setting: Setting, tables: dict[str, Any], names: Iterable[str] | None = None) -> list[str]:
+    """`resource id: code` for each invariant that does not hold somewhere in the state."""
+    from carg.world.run import Own
+
+    frame, found = Frame(tables), []
+    for resource in setting.world.resources.values():
+        if names is not None and resource.name not in names:
+            continue
+        for key in sorted(tables[resource.name]):
+            for rule in resource.always:
+                values = Own(frame, resource.name, key, setting.base)
+                if not rule.that.run(frame.get, frame.scan, values):
+                    found.append(f"{resource.name} {key}: {rule.code}")
+    return found

@@ -1,0 +1,86 @@
+"""What a definition alone settles about a call: its label and the refusal that follows, without state or model.
+
+The schema judges first, then the rules that were proved. The error is the one that the tool documents for that keyword
+and place, or the convention's own words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from carg.records import FAULT_ORDER, Call, Convention, Definition, ErrorSpec, Json, ToolError, Violation
+from carg.schemas import faults
+from carg.world.predicates import rule_holds
+from carg.world.service import fault_detail
+from carg.world.shadow import subject_of
+from carg.world.syntax import render_call
+from carg.world.wording import schema_error
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A labelled call; `error` is the refusal of an invalid one.
+
+    `documented`: the refusal is one of the tool's own, so that a reader must see its errors to know it.
+    """
+
+    call: Call
+    error: ToolError | None = None
+    documented: bool = False
+
+
+def judge_call(
+    convention: Convention, definition: Definition, arguments: dict[str, Json], *, style: str = "plain"
+) -> Judgement:
+    """The call with the label that schema and proved rules give it. Raises RecordError as the validator does."""
+    text = render_call(convention, definition, arguments)
+    if found := faults(definition.parameters, arguments):
+        errors = [_schema_refusal(convention, definition, arguments, violation) for violation in found]
+    else:
+        broken = [spec for spec in definition.errors if _fires(spec, definition, arguments)]
+        broken.sort(key=lambda spec: FAULT_ORDER.index(spec.fault))
+        errors = [ToolError(spec.code, spec.fault, spec.status, spec.message, spec.field) for spec in broken]
+    if not errors:
+        return Judgement(Call(text, definition.name, arguments, "valid", style=style))
+    return _invalid(definition, text, arguments, errors, style)
+
+
+def judge_gone(
+    convention: Convention, definition: Definition, arguments: dict[str, Json], *, style: str = "plain"
+) -> Judgement:
+    """The call, otherwise sound, that names a record which was deleted before."""
+    path = definition.id_argument
+    spec = next((spec for spec in definition.errors if spec.fault == "state.not_found"), None)
+    if spec is not None:
+        error = ToolError(spec.code, spec.fault, spec.status, spec.message, path)
+    else:
+        detail = {"resource": definition.resource or "record", "id": subject_of(definition, arguments)}
+        error = schema_error(convention, Violation("", "state.not_found", path), detail=detail)
+    return _invalid(definition, render_call(convention, definition, arguments), arguments, [error], style)
+
+
+def _invalid(
+    definition: Definition, text: str, arguments: dict[str, Json], errors: list[ToolError], style: str
+) -> Judgement:
+    violates = tuple(Violation(error.code, error.fault, error.field) for error in errors)
+    documented = any(spec.code == errors[0].code for spec in definition.errors)
+    return Judgement(Call(text, definition.name, arguments, "invalid", violates, style=style), errors[0], documented)
+
+
+def _fires(spec: ErrorSpec, definition: Definition, arguments: dict[str, Json]) -> bool:
+    source = (spec.when or {}).get("rule")
+    return isinstance(source, str) and bool(rule_holds(source, definition.parameters, arguments))
+
+
+def _schema_refusal(
+    convention: Convention, definition: Definition, arguments: dict[str, Json], violation: Violation
+) -> ToolError:
+    detail = fault_detail(definition.parameters, arguments, violation)
+    pointer = "/" + "/".join(re.findall(r"[^.\[\]]+", violation.field or ""))
+    for spec in definition.errors:
+        when = spec.when or {}
+        same_keyword = detail.get("keyword") in (None, when.get("schema"))
+        if spec.fault == violation.fault and when.get("at") == pointer and same_keyword:
+            return ToolError(spec.code, spec.fault, spec.status, spec.message, violation.field)
+    return schema_error(convention, Violation("", violation.fault, violation.field), detail=detail)
