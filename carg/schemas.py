@@ -72,6 +72,7 @@ class Validator:
     def faults(self, value: Json) -> tuple[Violation, ...]:
         """Every fault, one a field (the first in FAULT_ORDER), ordered by FAULT_ORDER, then as the schema does.
 
+        The order of the keys in the value plays no part: parameters that the schema does not name go by their names.
         Of anyOf and oneOf the branch that the value comes closest to is judged: not one refused for its type or
         its constants while another is not, then the one with the fewest faults. If the type fits none: schema.type.
         Too many branches that match are schema.type; `not` is schema.enum. `field` is dotted, items are [0], None
@@ -83,7 +84,7 @@ class Validator:
         for fault, path in (item for error in self.pair.fast.iter_errors(value) for item in _judge(error)):
             if path not in found or _rank(fault) < _rank(found[path]):
                 found[path] = fault
-        order = sorted(found, key=lambda path: (_rank(found[path]), _position(self.pair.schema, path)))
+        order = sorted(found, key=lambda path: (_rank(found[path]), _position(self.pair.schema, path), _dotted(path)))
         return tuple(Violation(CODES[found[path]], found[path], _dotted(path)) for path in order)
 
 

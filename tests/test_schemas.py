@@ -81,6 +81,14 @@ def test_faults_come_by_class_then_by_parameter_order() -> None:
     ]
 
 
+def test_the_order_of_keys_plays_no_part() -> None:
+    """The same call written in another order has the same faults, unknown parameters too."""
+    call = SOUND | {"zeal": 1, "age": 2, "state": 3}
+
+    assert faults(HIVE, call) == faults(HIVE, dict(reversed(call.items())))
+    assert [item.field for item in faults(HIVE, call)] == ["age", "zeal", "state"]
+
+
 def test_a_field_has_one_fault_only() -> None:
     """A number for a text with an enum is of the wrong type, and nothing else."""
     assert [item.fault for item in faults({"type": "string", "enum": ["a"], "pattern": "^a"}, 3)] == ["schema.type"]
