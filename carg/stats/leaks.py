@@ -161,7 +161,7 @@ def _measure(samples: list[Sample], rng: Random) -> float | None:
         train = [place for place, item in enumerate(samples) if item.instance in seen]
         test = [place for place, item in enumerate(samples) if item.instance not in seen]
         if len({labels[place] for place in train}) == len({labels[place] for place in test}) == 2:
-            model = LogisticRegression(C=10, solver="liblinear", tol=1e-3, random_state=0)
+            model = LogisticRegression(C=10, solver="liblinear", dual=True, tol=1e-2, max_iter=2_000, random_state=0)
             model.fit(features[train], [labels[place] for place in train])
             scores = model.decision_function(features[test])
             found.append(float(roc_auc_score([labels[place] for place in test], scores)))
