@@ -7,12 +7,10 @@ store keeps what was answered. A refusal that a reader could not foresee stays a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
-
-import orjson
 
 from carg.asking import Ask
 from carg.checks import Referees, judge_scene, read_scene
@@ -23,18 +21,17 @@ from carg.records import (
     Exchange,
     Instance,
     Json,
-    Response,
     Session,
     Tool,
     ToolError,
-    canonical,
     digest,
 )
 from carg.scene import Scene
 from carg.schemas import canonical_arguments, faults
+from carg.stages.telling import invented_in, show_definition, show_history, spellings
 from carg.world.directives import degrade, settle_directive
 from carg.world.predicates import rule_holds
-from carg.world.refusing import Judgement, judge_call, judge_gone
+from carg.world.refusing import Judgement, definition_of, judge_call, judge_gone
 from carg.world.shadow import Shadow
 from carg.world.syntax import parse_call
 from carg.world.wording import answer, read_response, refuse
@@ -49,8 +46,6 @@ CALLERS = {
 DIRECTED = 0.05
 """Share of reads that are made to fail or degrade."""
 DIRECTIVES: tuple[str, ...] = ("timeout", "rate_limit", "server_error", "truncated", "missing_field", "partial")
-HISTORY_CHARS = 700
-"""Of one answer, as later steps are shown it."""
 
 
 @dataclass(slots=True)
@@ -66,28 +61,6 @@ class _Draft:
     shadow: Shadow = field(default_factory=Shadow)
     needs_errors: bool = False
     goal: str | None = None
-
-
-def definition_of(tool: Tool) -> Definition:
-    """The tool as it is shown where no world draws another: names, schemas and errors one to one."""
-    method = "GET" if tool.effect in ("read", "search") else "DELETE" if tool.effect == "delete" else "POST"
-    return Definition(
-        tool=tool.id,
-        key=tool.key,
-        name=tool.name,
-        title=tool.title,
-        description=tool.description,
-        parameters=tool.parameters,
-        returns=tool.returns,
-        errors=tool.errors,
-        effect=tool.effect,
-        http=(method, f"/{tool.service}/{tool.name}"),
-        resource=tool.resource,
-        id_argument=tool.id_argument,
-        id_result=tool.id_result,
-        records_result=tool.records_result,
-        media=tool.media,
-    )
 
 
 def model_referees() -> Referees:
@@ -106,7 +79,7 @@ async def write_singles(instance: Instance, tools: Sequence[Tool], ask: Ask, *, 
     definition = next(iter(draft.definitions.values()))
     n_wrong = n_calls // 3
     variables = {
-        "definition": _shown(definition),
+        "definition": show_definition(definition),
         "state": "nothing yet",
         "caller": f"{draft.style}: {CALLERS[draft.style]}",
         "n_valid": n_calls - n_wrong,
@@ -143,10 +116,10 @@ async def write_session(instance: Instance, tools: Sequence[Tool], ask: Ask, *, 
 async def _next_step(draft: _Draft, ask: Ask, n_exchanges: int) -> dict[str, Json]:
     variables = {
         "service": f"{draft.instance.service} ({draft.instance.domain})",
-        "definitions": [_shown(definition) for definition in draft.definitions.values()],
+        "definitions": [show_definition(definition) for definition in draft.definitions.values()],
         "goal": draft.goal or "none yet: set it",
         "caller": f"{draft.style}: {CALLERS[draft.style]}",
-        "history": _history(draft),
+        "history": show_history(draft.exchanges),
         "n_left": n_exchanges - len(draft.exchanges),
     }
 
@@ -173,14 +146,13 @@ async def _exchange(draft: _Draft, definition: Definition, arguments: dict[str, 
         draft.exchanges.append(Exchange(judged.call, refuse(convention, judged.error), "teacher"))
         return
     exchange = await _ask_for_answer(draft, definition, judged, ask)
-    told = set(_leaves(arguments)) | set(_leaves(draft.shadow.shown()))
+    told = spellings(arguments) | spellings(draft.shadow.shown())
     if exchange.response.ok:
         shadow = draft.shadow if draft.kind == "session" else Shadow()
         exchange = replace(exchange, ops=shadow.take(definition, arguments, exchange.response.body))
     if definition.effect in ("read", "search", "compute") and exchange.train and rng.random() < DIRECTED:
         exchange = _directed(draft, definition, exchange, rng)
-    invented = tuple(pointer for pointer, value in _pointers(exchange.response.body) if _spelled(value) not in told)
-    draft.exchanges.append(replace(exchange, invented=invented))
+    draft.exchanges.append(replace(exchange, invented=invented_in(exchange.response.body, told)))
 
 
 async def _ask_for_answer(draft: _Draft, definition: Definition, judged: Judgement, ask: Ask) -> Exchange:
@@ -192,9 +164,9 @@ async def _ask_for_answer(draft: _Draft, definition: Definition, judged: Judgeme
         verdict += "The record it names is among those below. It succeeds unless a documented error follows from them."
     variables = {
         "documentation": draft.instance.convention.documentation,
-        "definition": _shown(definition),
+        "definition": show_definition(definition),
         "state": draft.shadow.shown() or "nothing is known yet; any record may exist",
-        "history": _history(draft) if draft.kind == "session" else "none: this call stands alone",
+        "history": show_history(draft.exchanges) if draft.kind == "session" else "none: this call stands alone",
         "verdict": verdict,
         "call": {"tool": judged.call.tool, "arguments": judged.call.arguments},
     }
@@ -320,52 +292,3 @@ def _close(draft: _Draft) -> Session:
     rng = Random(digest("level", draft.instance.id, draft.kind, draft.seed))
     drawn = rng.choices(("full", "no_errors", "no_returns", "bare"), (40, 20, 20, 20))[0]
     return _session(draft, tuple(draft.exchanges), "full" if draft.needs_errors else drawn)
-
-
-def _pointers(value: Json, at: str = "") -> Iterator[tuple[str, Json]]:
-    """(JSON pointer, value) of each scalar in a body."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _pointers(item, f"{at}/{key.replace('~', '~0').replace('/', '~1')}")
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _pointers(item, f"{at}/{number}")
-    elif at:
-        yield at, value
-
-
-def _leaves(value: Json) -> Iterator[str]:
-    """The spelling of each scalar, and of each name of a table's records, that a reader has seen."""
-    if isinstance(value, dict):
-        yield from map(_spelled, value)
-    yield from (_spelled(item) for _, item in _pointers(value))
-
-
-def _spelled(value: Json) -> str:
-    return canonical(value).decode()
-
-
-def _shown(definition: Definition) -> dict[str, Json]:
-    """A definition as prompts show it."""
-    return {
-        "name": definition.name,
-        "description": definition.description,
-        "parameters": definition.parameters,
-        "returns": definition.returns,
-        "errors": [{"code": spec.code, "message": spec.message, "field": spec.field} for spec in definition.errors],
-    }
-
-
-def _history(draft: _Draft) -> str:
-    """The exchanges so far, a line each, long answers cut."""
-    lines = []
-    for number, exchange in enumerate(draft.exchanges, start=1):
-        call = orjson.dumps({"tool": exchange.call.tool, "arguments": exchange.call.arguments}).decode()
-        lines.append(f"{number}. {call} -> {_told(exchange.response)[:HISTORY_CHARS]}")
-    return "\n".join(lines) or "nothing yet"
-
-
-def _told(response: Response) -> str:
-    if response.error is not None:
-        return f"error {response.error.code}: {response.error.message}"
-    return orjson.dumps(response.body).decode() if response.body is not None else response.text

@@ -1,4 +1,4 @@
-"""What a definition alone settles about a call: its label and the refusal that follows, without state or model.
+"""Tools without a world: their definition, and what it settles of a call without state or model: label and refusal.
 
 The schema judges first, then the rules that were proved. The error is the one that the tool documents for that keyword
 and place, or the convention's own words.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from carg.records import FAULT_ORDER, Call, Convention, Definition, ErrorSpec, Json, ToolError, Violation
+from carg.records import FAULT_ORDER, Call, Convention, Definition, ErrorSpec, Json, Tool, ToolError, Violation
 from carg.schemas import faults
 from carg.world.predicates import rule_holds
 from carg.world.service import fault_detail
@@ -28,6 +28,28 @@ class Judgement:
     call: Call
     error: ToolError | None = None
     documented: bool = False
+
+
+def definition_of(tool: Tool) -> Definition:
+    """The tool as it is shown where no world draws another: names, schemas and errors one to one."""
+    method = "GET" if tool.effect in ("read", "search") else "DELETE" if tool.effect == "delete" else "POST"
+    return Definition(
+        tool=tool.id,
+        key=tool.key,
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        parameters=tool.parameters,
+        returns=tool.returns,
+        errors=tool.errors,
+        effect=tool.effect,
+        http=(method, f"/{tool.service}/{tool.name}"),
+        resource=tool.resource,
+        id_argument=tool.id_argument,
+        id_result=tool.id_result,
+        records_result=tool.records_result,
+        media=tool.media,
+    )
 
 
 def judge_call(
