@@ -52,6 +52,8 @@ def compile_schema(spelling: bytes) -> Compiled:
     import jsonschema_rs
 
     schema = json.loads(spelling)  # not orjson: integers may be large
+    if b'"patternProperties"' in spelling and (bad := next(_find_unsafe(schema), None)) is not None:
+        raise RecordError(f"property pattern {short(bad)} cannot be judged safely", "name the properties instead")
     try:
         fast = jsonschema_rs.Draft202012Validator(schema, validate_formats=True, retriever=_refuse_remote)
         return Compiled(schema, fast, _referee()(schema))
@@ -75,8 +77,8 @@ def _referee() -> Any:
 def _confirms(referee: Any, value: Json) -> bool:
     try:
         return bool(referee.is_valid(value))
-    except RecursionError as fault:
-        raise RecordError(f"schema or value nested too deep: {short(value)}", "leave the record out") from fault
+    except (RecursionError, re.error) as fault:
+        raise RecordError(f"the referee cannot judge {short(value)}: {fault}", "leave the record out") from fault
 
 
 def _refuse_remote(uri: str) -> Json:
@@ -97,12 +99,28 @@ def _check_multiple(_: Any, step: float, value: Json, __: Json) -> Iterator[Any]
         yield ValidationError(f"{value} is not a multiple of {step}")
 
 
+_UNSAFE = re.compile(r"\)[+*{]|\\[pPc]")
+"""Repeated groups, which can blow up in Python's engine, and escapes that it does not know."""
+
+
+def _find_unsafe(value: Json) -> Iterator[str]:
+    """Patterns of property names that the referee's own engine cannot be given."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _find_unsafe(item)
+    elif isinstance(value, dict):
+        patterns = value.get("patternProperties")
+        yield from (item for item in (patterns if isinstance(patterns, dict) else ()) if _UNSAFE.search(item))
+        for item in value.values():
+            yield from _find_unsafe(item)
+
+
 @lru_cache(4096)
 def matcher(pattern: str) -> Any:
-    """A search function for the pattern; nested repetition is left to the engine that cannot blow up."""
+    """A search function for the pattern; repeated groups are left to the engine that cannot blow up."""
     import jsonschema_rs
 
-    if re.search(r"[+*}]\)?[^()]*\)[+*{]", pattern) or re.search(r"\\[pPc]", pattern):
+    if _UNSAFE.search(pattern):
         return jsonschema_rs.Draft202012Validator({"pattern": pattern}).is_valid
     return re.compile(re.sub(r"(\\.|\[(?:\\.|[^\]\\])*\])|\$", lambda m: m[1] or r"\Z", pattern), re.ASCII).search
 
