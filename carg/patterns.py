@@ -21,6 +21,9 @@ _CLASSES = {
 MAX_REPEAT = 8
 """Repetition without an upper bound stops so many above its lower one."""
 
+MAX_TEXT = 2000
+"""Characters that a pattern may ask for."""
+
 
 def draw_match(pattern: str, rng: Random) -> str:
     """A text that the pattern is meant to match; assertions are ignored, so the caller verifies.
@@ -45,13 +48,21 @@ def _draw(op: Any, value: Any, rng: Random) -> str:
         return rng.choice(_choices(name, value))
     if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
         low, high, inner = value
-        times = rng.randint(low, min(int(high), low + MAX_REPEAT))
-        return "".join(_draw(item[0], item[1], rng) for _ in range(times) for item in inner)
+        return _repeat(inner, rng.randint(low, min(int(high), low + MAX_REPEAT)), rng)
     if name == "SUBPATTERN":
         return "".join(_draw(item[0], item[1], rng) for item in value[3])
     if name == "BRANCH":
         return "".join(_draw(item[0], item[1], rng) for item in rng.choice(value[1]))
     raise RecordError(f"a pattern with {name} cannot be drawn", "give examples instead")
+
+
+def _repeat(inner: Any, times: int, rng: Random) -> str:
+    text = ""
+    for _ in range(times):
+        text += "".join(_draw(op, value, rng) for op, value in inner)
+        if len(text) > MAX_TEXT:
+            raise RecordError(f"a pattern that asks for more than {MAX_TEXT} characters", "give examples instead")
+    return text
 
 
 def _choices(name: str, value: Any) -> str:

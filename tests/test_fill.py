@@ -224,8 +224,8 @@ def test_patterns_are_matched(pattern: str) -> None:
 
 
 def test_patterns_that_are_not_understood_are_refused() -> None:
-    """Not a regular expression, or one that refers back."""
-    for pattern in ("(", r"(a)\1"):
+    """Not a regular expression, one that refers back, or one that asks for a megabyte."""
+    for pattern in ("(", r"(a)\1", "((a{999}){999}){999}"):
         with pytest.raises(RecordError):
             draw_match(pattern, Random(1))
 
