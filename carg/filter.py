@@ -22,7 +22,7 @@ from carg.errors import CargError
 from carg.records import Exchange, Json, Row, digest
 from carg.scene import Scene
 from carg.splits import Split, split_of
-from carg.store import read_parts, read_records, run_digest, write_atomic, write_part
+from carg.store import parts, read_parts, read_records, run_digest, write_atomic, write_part
 
 SCENES_PER_PART = 500
 N_SAMPLES = 3
@@ -127,7 +127,7 @@ def finish(
     benchmarks: Sequence[Signature] = (),
     about: Mapping[str, Json] | None = None,
 ) -> FilterReport:
-    """The report of the whole, when the shards are in `out/dataset` and report.json beside them.
+    """The report of the whole, when the shards are in `out/dataset` and filter.json beside them.
 
     Rows are dropped that are equal, more alike than `near`, beyond `cap` rows of their service, or much like a row of
     a benchmark; only the signatures are held in memory, about 1 kB each. `about` adds to the dataset card. Raises
@@ -140,6 +140,8 @@ def finish(
     tally, ids, seen = Tally(), dict[str, list[str]](), set[str]()
     for part in read_parts(FilterReport, work, "counts"):
         tally.add(part)
+    for left in parts(out / "rejected", "rejected")[len(parts(work, "counts")) :]:
+        left.unlink()  # An earlier run into this folder had more parts.
 
     def rows() -> Iterator[tuple[str, Row]]:
         for item in read_parts(Kept, work, "rows"):
@@ -158,7 +160,7 @@ def finish(
     tally.counts.update({f"shard/{name}": n_rows for name, n_rows in shards.items()})
     write_part(out / "rejected", "corpus", 0, (Reject(id_, "", "row", (why,)) for id_, why in drops.items()))
     report = replace(tally.report(), digest=run_digest(ids))
-    write_atomic(out / "report.json", [orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS), b"\n"])
+    write_atomic(out / "filter.json", [orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS), b"\n"])
     shutil.rmtree(work)
     return report
 

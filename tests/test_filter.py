@@ -184,6 +184,19 @@ def test_finished_data_are_not_overwritten(tmp_path: Path) -> None:
     assert finish(tmp_path, fresh=True).counts["rows/kept"] == 2
 
 
+def test_a_fresh_run_leaves_no_rejects_of_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer parts than before: the rejects of the others go."""
+    monkeypatch.setattr(carg.filter, "SCENES_PER_PART", 1)
+    run([spoiled(1), spoiled(2), browse(3)], tmp_path)
+    run([browse(3)], tmp_path, fresh=True)
+
+    assert sorted(path.name for path in (tmp_path / "rejected").iterdir()) == [
+        "corpus-00000.jsonl",
+        "rejected-00000.jsonl",
+    ]
+    assert rejects(tmp_path) == []
+
+
 def test_splits_and_benchmarks(tmp_path: Path) -> None:
     """Held-out domains and imports go to their own splits; a row of a benchmark goes nowhere."""
     scene = browse(1)
@@ -203,7 +216,7 @@ def test_nothing_in_is_an_empty_dataset(tmp_path: Path) -> None:
 
     assert report.counts == {}
     assert (tmp_path / "dataset/README.md").exists()
-    assert orjson.loads((tmp_path / "report.json").read_bytes())["digest"] == report.digest
+    assert orjson.loads((tmp_path / "filter.json").read_bytes())["digest"] == report.digest
 
 
 def test_undetermined_singles_are_dropped_and_sessions_keep_them_as_context(tmp_path: Path) -> None:
