@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scenes import DEFINITIONS, REFEREES, alter, play, say
+from scenes import DEFINITIONS, REFEREES, alter, patch, play, say
 
 from carg.checks import judge_scene, read_scene
-from carg.records import Directive, ErrorSpec, Json
+from carg.records import Directive, ErrorSpec, Json, ToolError, Violation
 from carg.scene import Scene
 
 BOOKS = [
@@ -152,3 +152,49 @@ def test_the_first_fault_is_what_counts() -> None:
     assert [item.fault for item in faults] == ["schema.type", "schema.range"]
     assert judge(scene) == []
     assert judge(swapped) == ["error_label", "label_agrees"]
+
+
+def test_a_value_that_looks_like_a_placeholder_may_stand_in_a_world() -> None:
+    """A model that answers just "string" copied the schema; a table that a person wrote means it."""
+    taught = patch(play(("get_book", {"id": "B-100"})), 0, note="String")
+    executed = alter(taught, 0, lambda item: replace(item, truth="code"))
+
+    assert judge(taught) == ["placeholders"]
+    assert judge(executed) == ["executed_truth"]
+
+
+def test_a_date_that_does_not_exist_is_for_the_world_to_refuse() -> None:
+    """The schema lets 31 February pass where its pattern does; without a world nobody can prove such a label."""
+    scene = play(("get_book", {"id": "B-9"}), kind="single")
+    fault = Violation("bad_format", "schema.format", "id")
+    error = ToolError("book_not_found", "schema.format", 400, "No book B-9.", "id")
+    late = alter(
+        scene,
+        0,
+        lambda item: replace(
+            item, call=replace(item.call, violates=(fault,)), response=replace(item.response, error=error)
+        ),
+    )
+    world = replace(late, instance=replace(late.instance, domain_digest="d1"))
+
+    assert judge(late) == ["label_agrees"]
+    assert judge(world) == []
+
+
+def test_labels_look_alikes_and_unknown_tools() -> None:
+    """A label and its faults go together; a look-alike is valid; an unparsable or unknown call is not."""
+    scene = play(("get_book", {"id": "B-100"}), ("borrow_book", {}), kind="single")
+    call = scene.session.exchanges[0].call
+    lost = scene.session.exchanges[1].call
+
+    def relabel(at: int, **changes: object) -> list[str]:
+        return judge(alter(scene, at, lambda item: replace(item, call=replace(item.call, **changes))))
+
+    assert judge(scene) == []
+    assert relabel(0, lookalike="ok.boundary") == []
+    assert relabel(0, lookalike="ok.whatever") == ["label_agrees"]
+    assert relabel(0, violates=lost.violates) == ["label_agrees"]
+    assert relabel(0, label="invalid") == ["error_label", "label_agrees"]
+    assert relabel(0, text="get book", violates=(Violation("", "call.unparsable"),), label="invalid") == ["error_label"]
+    assert relabel(0, text="get book", arguments=call.arguments) == ["label_agrees", "parses"]
+    assert relabel(1, label="valid", violates=()) == ["error_label", "label_agrees"]

@@ -45,7 +45,8 @@ def label_agrees(turn: Turn) -> str | None:
         return "labelled valid, but it calls no tool that is shown" if unread else None
     claimed, found = call.violates[0], _found(turn)
     if found is None:
-        decided = _RANK.get(claimed.fault, -1) < _BY_ARGUMENTS
+        by_world = claimed.fault == "schema.format" and turn.scene.instance.domain_digest  # 31 February
+        decided = _RANK.get(claimed.fault, -1) < _BY_ARGUMENTS and not by_world
         return f"labelled {claimed.fault}, but nothing is wrong with text and arguments" if decided else None
     if claimed.fault != found.fault:
         return f"labelled {claimed.fault}, but {_say(found)} comes first"

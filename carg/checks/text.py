@@ -60,6 +60,8 @@ def placeholders(turn: Turn) -> str | None:
     """No placeholders: lorem ipsum, TODO, <your name>, {{name}}, a value that is just "string" or "foo"."""
     if complaint := _search(_PLACEHOLDER, turn, "placeholder", _PLACEHOLDER_HINTS):
         return complaint
+    if turn.exchange.truth == "code":  # In a table that a person wrote "string" may be the name of a type.
+        return None
     for _, value in leaves(turn.exchange.response.body):
         if isinstance(value, str) and len(value) < 13 and value.lower() in _PLACEHOLDER_VALUES:
             return f"placeholder {value!r}"
