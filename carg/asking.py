@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, fields
 from types import TracebackType
+from weakref import WeakValueDictionary
 
 import tenacity
 
@@ -49,7 +50,7 @@ class Budget:
 
 @dataclass(slots=True)
 class Counts:
-    """What asking took: `answered` = `cached` + `paid`; `failed` are questions given up."""
+    """What asking took: replies are `cached` or `paid`; `failed` are questions given up."""
 
     asked: int = 0
     cached: int = 0
@@ -141,6 +142,7 @@ class Ask:
     """Counts by (prompt, model)."""
     gate: Gate = field(init=False)
     _replies: dict[str, int] = field(init=False)
+    _asked: WeakValueDictionary[str, asyncio.Lock] = field(init=False, default_factory=WeakValueDictionary)
     _began: float = field(init=False, default_factory=time.monotonic)
     _over: CargError | None = field(init=False, default=None)
     _silent: int = field(init=False, default=0)
@@ -188,18 +190,18 @@ class Ask:
         return self.ledger.setdefault((name, self.model), Counts())
 
     async def _answer(self, request: Request, attempt: int, counts: Counts) -> Reply:
+        """The reply in the journal, else a paid one; of equal questions asked at the same time one pays."""
         key = digest(self.model, request.digest)
-        if (offset := self._replies.get(key)) is not None:
-            counts.cached += 1
-            entry = self.journal.at(offset)
-            return Reply(
-                entry["text"],
-                entry["finish_reason"],
-                entry["tokens_in"],
-                entry["tokens_out"],
-                entry["cost"],
-                entry["model"],
-            )
+        lock = self._asked.setdefault(key, asyncio.Lock())
+        async with lock:
+            if (offset := self._replies.get(key)) is not None:
+                counts.cached += 1
+                entry = self.journal.at(offset)
+                return Reply(**{item.name: entry[item.name] for item in fields(Reply)})
+            return await self._insist(request, key, attempt, counts)
+
+    async def _insist(self, request: Request, key: str, attempt: int, counts: Counts) -> Reply:
+        """A paid reply, after as many tries as it takes and `tries` allows."""
         retrying = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self.tries),
             wait=_pause,

@@ -83,6 +83,18 @@ def test_the_same_question_is_paid_once(server: Loopback, tmp_path: Path) -> Non
     assert (paid, cached, server.n_asked) == (2, 1, 4)
 
 
+def test_equal_questions_at_the_same_time_are_paid_once(server: Loopback, tmp_path: Path) -> None:
+    """Twenty ask the same while the first call is under way: one pays."""
+
+    async def work(ask: Ask) -> Any:
+        return await asyncio.gather(*(ask("calls", VARIABLES) for _ in range(20)))
+
+    values = asking(server, tmp_path, work)
+
+    assert values == [values[0]] * 20
+    assert server.n_paid == 1
+
+
 def test_a_recorded_run_replays_without_a_server(server: Loopback, tmp_path: Path) -> None:
     """replay: answers the same questions from the journal, mended ones included."""
     server.first = {"nonsense": 1, "length": 1}

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from carg.errors import RecordError
 from carg.records import FAULT_ORDER, Call, Convention, Definition, ErrorSpec, Json, Tool, ToolError, Violation
 from carg.schemas import faults
 from carg.world.predicates import rule_holds
 from carg.world.service import fault_detail
 from carg.world.shadow import subject_of
-from carg.world.syntax import render_call
+from carg.world.syntax import parse_call, render_call
 from carg.world.wording import schema_error
 
 
@@ -55,8 +56,12 @@ def definition_of(tool: Tool) -> Definition:
 def judge_call(
     convention: Convention, definition: Definition, arguments: dict[str, Json], *, style: str = "plain"
 ) -> Judgement:
-    """The call with the label that schema and proved rules give it. Raises RecordError as the validator does."""
+    """The call with the label that schema and proved rules give to its arguments as its text reads back.
+
+    Raises RecordError as the validator does, and for a call that its convention cannot word.
+    """
     text = render_call(convention, definition, arguments)
+    arguments = _read_back(convention, definition, text)
     if found := faults(definition.parameters, arguments):
         errors = [_schema_refusal(convention, definition, arguments, violation) for violation in found]
     else:
@@ -80,6 +85,14 @@ def judge_gone(
         detail = {"resource": definition.resource or "record", "id": subject_of(definition, arguments)}
         error = schema_error(convention, Violation("", "state.not_found", path), detail=detail)
     return _invalid(definition, render_call(convention, definition, arguments), arguments, [error], style)
+
+
+def _read_back(convention: Convention, definition: Definition, text: str) -> dict[str, Json]:
+    """The arguments of a text: some syntaxes carry text only, so that 7 for an unknown parameter becomes "7"."""
+    parsed = parse_call(convention, text, {definition.name: definition})
+    if parsed.fault is not None or parsed.arguments is None:
+        raise RecordError(f"the call does not read back under its convention: {text[:80]!r}", "leave it out")
+    return parsed.arguments
 
 
 def _invalid(

@@ -1,0 +1,204 @@
+"""The LLM road of `expand` and `generate`: slots over domains and instances, answered by a model, stored as they end.
+
+A stage folder holds `replies.jsonl` (every raw reply), `slots.jsonl` (how each slot ended, with its records) and, when
+all is done, the same part files that the world road writes. The caller holds the lock and writes the manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+from carg.asking import Ask, Budget
+from carg.backends import open_backend
+from carg.errors import ConfigError
+from carg.records import Instance, Json, Session, Tool, digest
+from carg.runner import Outcome, Outcomes, Tally, run_slots
+from carg.stages.answer import write_session, write_singles
+from carg.stages.invent import SeedLike, invent_tools
+from carg.store import Journal, run_digest, write_part
+
+ROUNDS = 3
+"""Times that what is missing after filters is asked for again, from other domains or instances."""
+OPEN_SLOTS = 4
+"""Slots under way for each call in flight: a slot that waits for Retry-After must not idle the server."""
+CALLS_A_SINGLE = 6
+SESSION_SHARE = 0.3
+"""Of exchanges."""
+SESSION_LENGTH = (2, 12)
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """Which model answers, and what it may cost. Only `backend`, `sampling` and `seed` change the records."""
+
+    backend: str
+    api_base: str | None = None
+    sampling: Mapping[str, Json] = field(default_factory=dict)
+    seed: int = 0
+    width: int = 32
+    """Calls in flight."""
+    timeout_s: float = 300.0
+    tries: int = 6
+    budget: Budget = field(default_factory=Budget)
+
+    @property
+    def fingerprint(self) -> dict[str, Json]:
+        """The settings that change the records."""
+        return {"backend": self.backend, "sampling": dict(self.sampling), "seed": self.seed}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a stage came to: slots, records by type, their digest, and what each prompt cost."""
+
+    slots: Tally
+    records: dict[str, int]
+    digest: str
+    refused: dict[str, int]
+    """Candidates refused on the way, by reason."""
+    asking: dict[str, dict[str, Json]]
+    """Counts by prompt."""
+
+
+Slot = TypeVar("Slot")
+OnDone = Callable[[str, Outcome], None]
+
+
+async def expand_by_model(
+    folder: Path, seeds: Sequence[SeedLike], n_tools: int, road: Road, *, on_done: OnDone = lambda _name, _outcome: None
+) -> Report:
+    """`tools` and `instances` part files with `n_tools` tools over the seeds, fewer where the model did not manage.
+
+    Call it again after TryLater, a kill or a crash: what is stored is neither made nor paid for again.
+    """
+    if not seeds:
+        raise ConfigError("no domains to invent tools for", "name some with --domains")
+
+    def plan(turn: int, done: Mapping[str, int]) -> Iterator[tuple[str, tuple[SeedLike, int, int]]]:
+        missing = n_tools - done["tools"]
+        for at, seed in enumerate(seeds):
+            share = missing // len(seeds) + (at < missing % len(seeds))
+            if share > 0:
+                yield f"{seed.name}/{turn}", (seed, share, turn)
+
+    async def make(ask: Ask, slot: tuple[SeedLike, int, int]) -> Outcome:
+        seed, share, turn = slot
+        made = await invent_tools(seed, share, ask, run_seed=road.seed, part=turn)
+        records: dict[str, list[Json]] = {"tools": [*made.tools], "instances": [*made.instances]}
+        records["refused"] = [dict(made.refused)]
+        if not made.tools:
+            return Outcome("rejected", records, "no tool passed the checks", made.n_candidates)
+        return Outcome("accepted", records, "", made.n_candidates)
+
+    return await _run(folder, road, plan, make, ("tools", "instances"), on_done)
+
+
+async def generate_by_model(
+    folder: Path,
+    instances: Sequence[Instance],
+    tools: Iterable[Tool],
+    n_exchanges: int,
+    road: Road,
+    *,
+    on_done: OnDone = lambda _name, _outcome: None,
+) -> Report:
+    """`sessions` part files with at least `n_exchanges` exchanges: single calls, and sessions of 2 to 12 exchanges.
+
+    To be called again like `expand_by_model`.
+    """
+    by_id = {tool.id: tool for tool in tools}
+    if not instances:
+        raise ConfigError("no instances to call", "run `carg expand` first")
+
+    def plan(turn: int, done: Mapping[str, int]) -> Iterator[tuple[str, tuple[str, Instance, int]]]:
+        missing = n_exchanges - done["exchanges"]
+        mean = sum(SESSION_LENGTH) / 2
+        n_slots = {"single": missing * (1 - SESSION_SHARE) / CALLS_A_SINGLE, "session": missing * SESSION_SHARE / mean}
+        for kind, wanted in n_slots.items():
+            for at in range(max(0, -int(-wanted // 1))):
+                lap, place = divmod(at, len(instances))
+                seed = (road.seed * ROUNDS + turn) * 1_000_000 + lap
+                yield f"{kind}/{turn}/{lap}/{instances[place].id}", (kind, instances[place], seed)
+
+    async def make(ask: Ask, slot: tuple[str, Instance, int]) -> Outcome:
+        kind, instance, seed = slot
+        offered = [by_id[name] for name in instance.tools]
+        session = await _write(kind, instance, offered, ask, seed)
+        return Outcome("accepted", {"sessions": [session]}, n_candidates=len(session.exchanges))
+
+    return await _run(folder, road, plan, make, ("sessions",), on_done)
+
+
+async def _write(kind: str, instance: Instance, tools: Sequence[Tool], ask: Ask, seed: int) -> Session:
+    if kind == "single":
+        return await write_singles(instance, tools, ask, seed=seed, n_calls=CALLS_A_SINGLE)
+    length = Random(digest("length", instance.id, seed)).randint(*SESSION_LENGTH)
+    return await write_session(instance, tools, ask, seed=seed, n_exchanges=length)
+
+
+async def _run(
+    folder: Path,
+    road: Road,
+    plan: Callable[[int, Mapping[str, int]], Iterator[tuple[str, Slot]]],
+    make: Callable[[Ask, Slot], Awaitable[Outcome]],
+    stems: Sequence[str],
+    on_done: OnDone,
+) -> Report:
+    """Rounds of slots until nothing is missing; what a round plans follows from what is stored, so a resume agrees."""
+    async with _open_ask(road, folder) as ask, contextlib.AsyncExitStack() as stack:
+        outcomes = Outcomes(stack.enter_context(Journal(folder / "slots.jsonl")))
+
+        def store(name: str, outcome: Outcome) -> None:
+            outcomes.store(name, outcome)
+            on_done(name, outcome)
+
+        names: list[str] = []
+        for turn in range(ROUNDS):
+            slots = dict(plan(turn, _count(outcomes, names)))
+            names += slots
+            waiting = ((name, slot) for name, slot in slots.items() if name not in outcomes)
+            await run_slots(waiting, lambda slot: make(ask, slot), width=road.width * OPEN_SLOTS, on_done=store)
+        ids = {stem: [record["id"] for record in _records(outcomes, names, stem)] for stem in stems}
+        for stem in stems:
+            write_part(folder, stem, 0, _records(outcomes, names, stem))
+        refused = sum((Counter(counts) for counts in _records(outcomes, names, "refused")), Counter[str]())
+        counted = {stem: len(ids[stem]) for stem in stems}
+        asking = {prompt: asdict(counts) for (prompt, _), counts in sorted(ask.ledger.items())}
+        return Report(outcomes.tally(names), counted, run_digest(ids), dict(refused), asking)
+
+
+def _records(outcomes: Outcomes, names: Iterable[str], stem: str) -> Iterator[Json]:
+    for outcome in outcomes.read(names):
+        yield from outcome.records.get(stem, ())
+
+
+def _count(outcomes: Outcomes, names: Iterable[str]) -> Counter[str]:
+    """Records of each type that are stored, and exchanges."""
+    counts: Counter[str] = Counter()
+    for outcome in outcomes.read(names):
+        for stem, records in outcome.records.items():
+            counts[stem] += len(records)
+        counts["exchanges"] += sum(len(session["exchanges"]) for session in outcome.records.get("sessions", ()))
+    return counts
+
+
+@contextlib.asynccontextmanager
+async def _open_ask(road: Road, folder: Path) -> AsyncIterator[Ask]:
+    async with open_backend(road.backend, api_base=road.api_base) as backend:
+        with Journal(folder / "replies.jsonl") as journal:
+            yield Ask(
+                backend,
+                journal,
+                road.backend,
+                sampling=road.sampling,
+                width=road.width,
+                budget=road.budget,
+                tries=road.tries,
+                timeout_s=road.timeout_s,
+            )

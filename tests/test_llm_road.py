@@ -1,0 +1,540 @@
+"""The LLM road from seed to sessions, against a server that answers as a model would: right, wrong, and not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loopback import KEY, Loopback, answer, serve
+
+from carg.asking import Budget
+from carg.checks import judge_scene, judge_tool, read_scene
+from carg.errors import ConfigError, RecordError, TryLater
+from carg.records import Definition, ErrorSpec, Instance, Json, Op, Session, Tool
+from carg.scene import Scene
+from carg.schemas import faults
+from carg.stages.answer import answer_schema, model_referees
+from carg.stages.by_model import Report, Road, expand_by_model, generate_by_model
+from carg.stages.invent import close_schema, make_tool, tool_complaint
+from carg.stages.telling import invented_in, spellings
+from carg.store import read_parts
+from carg.world.conventions import draw_convention
+from carg.world.predicates import prove_errors, rule_holds
+from carg.world.refusing import definition_of, judge_call, judge_gone
+from carg.world.shadow import Shadow
+from carg.world.syntax import parse_call
+from carg.world.wording import read_response
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A domain as `domains.Seed` gives it, as far as the road reads it."""
+
+    name: str
+    category: str = "trade"
+    title: str = "Weighing"
+    summary: str = "Things are weighed, kept and passed on."
+    topics: tuple[str, ...] = ("crates", "permits")
+    held_out: bool = False
+
+
+SEEDS = [Seed("weighing"), Seed("keeping", held_out=True)]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    with serve() as running:
+        monkeypatch.setenv("CARG_API_KEY", KEY)
+        yield running
+
+
+def road(server: Loopback, **given: Any) -> Road:
+    return Road(**{"backend": "m", "api_base": server.url, "width": 8, "timeout_s": 5.0, **given})
+
+
+def expand(server: Loopback, folder: Path, n_tools: int = 23, **given: Any) -> Report:
+    return asyncio.run(expand_by_model(folder, SEEDS, n_tools, road(server, **given)))
+
+
+def generate(server: Loopback, folder: Path, n_exchanges: int = 90, **given: Any) -> Report:
+    instances, tools = read_parts(Instance, folder, "instances"), read_parts(Tool, folder, "tools")
+    work = generate_by_model(folder / "out", list(instances), tools, n_exchanges, road(server, **given))
+    return asyncio.run(work)
+
+
+def scenes(folder: Path) -> Iterator[Scene]:
+    instances = {instance.id: instance for instance in read_parts(Instance, folder, "instances")}
+    tools = {tool.id: tool for tool in read_parts(Tool, folder, "tools")}
+    for session in read_parts(Session, folder / "out", "sessions"):
+        shown = (definition_of(tools[name]) for name in session.made_from)
+        yield Scene(session, instances[session.instance], {item.name: item for item in shown}, None)
+
+
+def test_a_seed_becomes_exactly_the_tools_asked_for(server: Loopback, tmp_path: Path) -> None:
+    """Every tool passes every check of tools, belongs to one instance, and no two of a domain are alike."""
+    report = expand(server, tmp_path)
+    tools = list(read_parts(Tool, tmp_path, "tools"))
+    instances = list(read_parts(Instance, tmp_path, "instances"))
+
+    assert report.records == {"tools": 23, "instances": len(instances)}
+    assert report.slots.is_whole
+    assert [complaint for tool in tools for complaint in judge_tool(tool)] == []
+    assert sorted(tool.id for tool in tools) == sorted(name for instance in instances for name in instance.tools)
+    assert len({tool.key for tool in tools}) == len({tool.id for tool in tools}) == 23
+    assert {instance.domain: instance.held_out for instance in instances} == {"weighing": False, "keeping": True}
+    assert {tool.origin for tool in tools} == {"model"}
+
+
+def test_believed_predicates_are_those_that_were_proved(server: Loopback, tmp_path: Path) -> None:
+    """Of the three predicates of the opening tools, the one that can never fire is not believed."""
+    expand(server, tmp_path)
+    opening = next(tool for tool in read_parts(Tool, tmp_path, "tools") if tool.effect == "create")
+
+    assert {error.code: error.when for error in opening.errors} == {
+        "too_light": {"rule": "weight_kg < least_kg"},
+        "no_weight": {"schema": "required", "at": "/weight_kg"},
+        "never": None,
+    }
+
+
+def test_sessions_pass_every_check_and_labels_are_code(server: Loopback, tmp_path: Path) -> None:
+    """What comes out of the road is what the filter would keep: no complaint; labels agree with schema and rules."""
+    expand(server, tmp_path)
+    report = generate(server, tmp_path)
+    whole = list(scenes(tmp_path))
+    exchanges = [(scene, exchange) for scene in whole for exchange in scene.session.exchanges]
+
+    assert report.records["sessions"] == len(whole)
+    assert len(exchanges) >= 90
+    assert report.slots.is_whole
+    assert [(scene.session.id, judge_scene(read_scene(scene, model_referees()))) for scene in whole] == [
+        (scene.session.id, []) for scene in whole
+    ]
+    labels = Counter((scene.session.kind, exchange.call.label) for scene, exchange in exchanges)
+    assert min(labels[kind, label] for kind in ("single", "session") for label in ("valid", "invalid")) > 0
+    for scene, exchange in exchanges:
+        assert exchange.truth == "teacher"
+        assert exchange.response.ok == (exchange.call.label == "valid") or exchange.directive
+        parsed = parse_call(scene.instance.convention, exchange.call.text, scene.definitions)
+        assert (parsed.tool, parsed.arguments) == (exchange.call.tool, exchange.call.arguments)
+        if exchange.call.label == "valid":
+            assert exchange.call.arguments is not None
+            assert faults(scene.definitions[exchange.call.tool or ""].parameters, exchange.call.arguments) == ()
+
+
+def test_a_second_run_pays_nothing_and_gives_the_same(server: Loopback, tmp_path: Path) -> None:
+    """Resume of a finished run: no call, the same digest; the same seed in another folder: the same records."""
+    first = expand(server, tmp_path / "a"), generate(server, tmp_path / "a")
+    n_paid = server.n_paid
+    again = expand(server, tmp_path / "a"), generate(server, tmp_path / "a")
+
+    assert server.n_paid == n_paid
+    assert [report.digest for report in again] == [report.digest for report in first]
+    elsewhere = expand(server, tmp_path / "b", width=1), generate(server, tmp_path / "b", width=1)
+    assert [report.digest for report in elsewhere] == [report.digest for report in first]
+
+
+def test_a_recorded_road_replays_to_the_same_records(server: Loopback, tmp_path: Path) -> None:
+    """`--backend replay:FILE` walks the same road without a server."""
+    server.shares = {"nonsense": 0.05, "length": 0.05, "fence": 0.1}
+    first = expand(server, tmp_path / "a")
+    n_asked = server.n_asked
+
+    again = expand(server, tmp_path / "b", backend=f"replay:{tmp_path / 'a' / 'replies.jsonl'}", api_base=None)
+
+    assert again.digest == first.digest
+    assert server.n_asked == n_asked
+
+
+def test_trouble_of_every_kind_changes_no_record_count(server: Loopback, tmp_path: Path) -> None:
+    """With a sixth of all calls going wrong, the numbers asked for are reached all the same."""
+    kinds = ["429", "500", "reset", "torn", "length", "fence", "think", "prose", "nonsense", "refuse", "empty"]
+    server.shares = dict.fromkeys(kinds, 0.015)
+
+    assert expand(server, tmp_path).records["tools"] == 23
+    report = generate(server, tmp_path, 60)
+    assert report.slots.is_whole
+    assert sum(len(scene.session.exchanges) for scene in scenes(tmp_path)) >= 60
+
+
+def test_nonsense_for_ever_ends_with_failures_as_data(server: Loopback, tmp_path: Path) -> None:
+    """A model that never answers to the point: every slot fails with a reason, nothing hangs, the sum holds."""
+    server.shares = {"nonsense": 1.0}
+
+    report = expand(server, tmp_path)
+
+    assert report.records == {"tools": 0, "instances": 0}
+    assert report.slots.is_whole
+    assert report.slots.failed == report.slots.requested > 0
+    stored = [orjson.loads(line) for line in (tmp_path / "slots.jsonl").read_bytes().splitlines()]
+    assert all("does not fit the schema" in entry["reason"] for entry in stored)
+
+
+def test_unsound_tools_are_refused_by_reason_and_replaced(server: Loopback, tmp_path: Path) -> None:
+    """Every other tool is spoiled: they are refused and counted by check, the model is told, others come instead."""
+    told: list[str] = []
+
+    def spoil(messages: list[Json]) -> Json:
+        value = answer(messages)
+        if "tools" in value:
+            told.append(messages[1]["content"])
+            for number, tool in enumerate(value["tools"]):
+                if number % 3 == 1:
+                    tool["parameters"] = {"type": "object", "properties": {"x": {"type": "strin"}}}
+                elif number % 3 == 2:
+                    tool["id_argument"] = "nowhere.id"
+        return value
+
+    server.answer = spoil
+    report = expand(server, tmp_path, 8)
+
+    assert report.records["tools"] == 8
+    assert set(report.refused) == {"schema", "paths_exist"}
+    assert "no 'nowhere.id' in the schema" in told[-1]
+
+
+def test_a_wrong_key_is_one_error(server: Loopback, tmp_path: Path) -> None:
+    """The road stops at the first refusal; nothing is counted as failed."""
+    server.key = "sk-other-00000000"
+
+    with pytest.raises(ConfigError, match="401"):
+        expand(server, tmp_path)
+    assert (tmp_path / "slots.jsonl").read_bytes() == b""
+
+
+def test_a_budget_is_spent_in_several_visits(server: Loopback, tmp_path: Path) -> None:
+    """Each run stops at its budget and the next goes on; together they pay what one would have paid."""
+    visits = 0
+    while visits < 50:
+        visits += 1
+        try:
+            report = expand(server, tmp_path / "a", budget=Budget(max_tokens=150), width=1)
+            break
+        except TryLater:
+            continue
+    n_paid = server.n_paid
+    whole = expand(server, tmp_path / "b")
+
+    assert visits > 2
+    assert report.digest == whole.digest
+    assert server.n_paid == 2 * n_paid
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from test_llm_road import SEEDS
+from carg.stages.by_model import Road, expand_by_model
+report = asyncio.run(expand_by_model(Path(sys.argv[2]), SEEDS, 60, Road("m", sys.argv[1], width=4)))
+print(report.digest)
+"""
+
+
+def test_kill_9_loses_and_doubles_nothing(server: Loopback, tmp_path: Path) -> None:
+    """Killed in the middle, then run again: the digest of a quiet run, at most the calls in flight paid twice."""
+    server.delay_s = 0.01
+    command = [sys.executable, "-c", KILLED, server.url, str(tmp_path / "a"), str(Path(__file__).parent)]
+    root = Path(__file__).parents[1]
+    victim = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while server.n_paid < 5 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    n_paid = server.n_paid
+    whole = expand(server, tmp_path / "b", 60)
+
+    assert done.stdout.strip() == whole.digest
+    assert n_paid - (server.n_paid - n_paid) <= 4
+
+
+# The parts that need no model.
+
+NUMBER = {"type": "integer", "minimum": 1, "maximum": 9, "description": "n"}
+PARAMETERS: dict[str, Json] = {
+    "type": "object",
+    "properties": {
+        "low": NUMBER,
+        "high": NUMBER,
+        "mode": {"enum": ["fast", "slow"], "description": "m"},
+        "box_id": {"type": "string", "maxLength": 9, "description": "b"},
+    },
+    "required": ["low", "high"],
+    "additionalProperties": False,
+}
+ERRORS = (
+    ErrorSpec("crossed", "rule.cross_field", 422, "low is above high", "low", {"rule": "low > high"}),
+    ErrorSpec("bad_mode", "schema.enum", 400, "no such mode", "mode", {"schema": "enum", "at": "/mode"}),
+    ErrorSpec("no_box", "state.not_found", 404, "no such box", "box_id", None),
+)
+TOOL = Tool(
+    id="t",
+    domain="d",
+    service="s",
+    name="pick",
+    title="Pick",
+    description="Picks a number between two bounds, for a box.",
+    parameters=PARAMETERS,
+    returns={"type": "object", "properties": {"box_id": {"type": "string", "maxLength": 9}, "n": NUMBER}},
+    effect="read",
+    resource="box",
+    id_argument="box_id",
+    id_result="box_id",
+    errors=ERRORS,
+    origin="model",
+)
+PICK = definition_of(TOOL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "violates"),
+    [
+        ({"low": 1, "high": 2}, []),
+        ({"low": 3, "high": 2}, [("crossed", "rule.cross_field", "low")]),
+        ({"low": 3, "high": 2, "mode": "lazy"}, [("bad_mode", "schema.enum", "mode")]),
+    ],
+)
+def test_labels_follow_from_schema_and_rules(arguments: dict[str, Json], violates: list[tuple[str, str, str]]) -> None:
+    """The schema judges before the rules; documented errors answer with their own code and words."""
+    convention = draw_convention(Random(1), must={"auth": "none"})
+    judged = judge_call(convention, PICK, arguments)
+
+    assert [(item.code, item.fault, item.field) for item in judged.call.violates] == violates
+    assert judged.call.label == ("invalid" if violates else "valid")
+    assert (judged.error.message if judged.error else None) == (
+        {"crossed": "low is above high", "bad_mode": "no such mode"}[violates[0][0]] if violates else None
+    )
+
+
+def test_undocumented_faults_have_the_conventions_words() -> None:
+    """A missing argument that the tool says nothing of: code and words of the convention, none of the tool's errors."""
+    convention = draw_convention(Random(1), must={"auth": "none"})
+    judged = judge_call(convention, PICK, {"low": 11})
+
+    assert [item.fault for item in judged.call.violates] == ["schema.missing", "schema.range"]
+    assert judged.error is not None
+    assert not judged.documented
+    assert judged.error.code in convention.documentation
+
+
+def test_a_deleted_record_is_refused_as_the_tool_documents() -> None:
+    """Code answers for what the session itself settled."""
+    judged = judge_gone(draw_convention(Random(1), must={"auth": "none"}), PICK, {"low": 1, "high": 2, "box_id": "B1"})
+
+    assert judged.error is not None
+    assert (judged.error.code, judged.error.fault, judged.error.field) == ("no_box", "state.not_found", "box_id")
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=40)
+def test_any_judged_call_reads_back(seed: int) -> None:
+    """Whatever the convention, text and refusal parse back to what they mean."""
+    rng = Random(seed)
+    convention = draw_convention(rng, must={"auth": "none", "media": "json", "nesting": "flat"})
+    arguments = {name: rng.randint(-3, 12) for name in ("low", "high", "width") if rng.random() < 0.8}
+    judged = judge_call(convention, PICK, arguments)
+    parsed = parse_call(convention, judged.call.text, {PICK.name: PICK})
+
+    assert parsed.arguments == judged.call.arguments
+    assert parsed.arguments == arguments or convention.factors["syntax"] in ("xml", "http")
+    if judged.error is not None:
+        from carg.world.wording import refuse
+
+        read = read_response(convention, refuse(convention, judged.error).text, PICK)
+        assert read.error is not None
+        assert (read.error.code, read.error.message) == (judged.error.code, judged.error.message)
+
+
+@pytest.mark.parametrize(
+    ("rule", "believed"),
+    [
+        ("low > high", True),
+        ("mode == 'fast' and low > 3", True),
+        ("mode == null", True),
+        ("low > 9", False),
+        ("low > 0", False),
+        ("low is None", False),
+        ("nothing > 3", False),
+        ("__import__('os')", False),
+        ("low + high", False),
+        ("'x' * 999999999 == mode", False),
+    ],
+)
+def test_a_rule_is_believed_after_its_trial(rule: str, believed: bool) -> None:
+    """Sometimes and not always, typed, and in the closed language."""
+    error = ErrorSpec("c", "rule.cross_field", 422, "m", None, {"rule": rule})
+
+    (proved,) = prove_errors([error], PARAMETERS, Random(1))
+
+    assert (proved.when is not None) == believed
+
+
+@pytest.mark.parametrize(
+    ("when", "fault", "believed"),
+    [
+        ({"schema": "enum", "at": "/mode"}, "schema.enum", True),
+        ({"schema": "required", "at": "/low"}, "schema.missing", True),
+        ({"schema": "required", "at": "/mode"}, "schema.missing", False),
+        ({"schema": "maximum", "at": "/low"}, "schema.range", True),
+        ({"schema": "maximum", "at": "/low"}, "schema.type", False),
+        ({"schema": "pattern", "at": "/low"}, "schema.format", False),
+        ({"schema": "enum", "at": "/a/b"}, "schema.enum", False),
+        ({"state": "it was sold"}, "state.conflict", False),
+        ({"rule": "low > high"}, "schema.range", False),
+    ],
+)
+def test_other_predicates_are_believed_where_they_stand(when: dict[str, Json], fault: str, believed: bool) -> None:
+    """A keyword must stand in the schema and belong to the class; words about the state prove nothing."""
+    (proved,) = prove_errors([ErrorSpec("c", fault, 400, "m", None, when)], PARAMETERS, Random(1))
+
+    assert (proved.when is not None) == believed
+
+
+def test_a_rule_that_says_the_same_as_another_is_not_isolated() -> None:
+    """Two errors that always come together prove neither; a repeated one is believed once."""
+    one = ErrorSpec("a", "rule.cross_field", 422, "m", None, {"rule": "low > high"})
+    other = replace(one, code="b", when={"rule": "high < low"})
+
+    assert [error.when for error in prove_errors([one, other], PARAMETERS, Random(1))] == [None, None]
+
+
+def test_rules_see_defaults_and_dates() -> None:
+    """An absent argument has its default; dates are compared as dates."""
+    parameters = {
+        "type": "object",
+        "properties": {
+            "first": {"type": "string", "format": "date"},
+            "last": {"type": "string", "format": "date"},
+            "n": {"type": "integer", "default": 5},
+        },
+        "required": ["first", "last"],
+    }
+    dates = {"first": "2024-02-28", "last": "2024-03-02"}
+
+    assert rule_holds("days_between(first, last) == 3 and n == 5", parameters, dates) is True
+    assert rule_holds("last < first", parameters, dates) is False
+    assert rule_holds("last < middle", parameters, dates) is None
+
+
+def shadow_definition(effect: str, **given: Any) -> Definition:
+    return replace(PICK, effect=effect, **given)
+
+
+def test_the_shadow_remembers_what_answers_told() -> None:
+    """Create, update, read of a list, delete: operations say what changed, and nothing is told twice."""
+    shadow = Shadow()
+    create, update = shadow_definition("create", id_argument=None), shadow_definition("update")
+    search = shadow_definition("search", id_argument=None, records_result="items", id_result="items.box_id")
+
+    assert shadow.take(create, {"n": 1}, {"box_id": "B1", "n": 1}) == (Op("box", "B1", {"box_id": "B1", "n": 1}),)
+    assert shadow.take(update, {"box_id": "B1", "n": 2}, {"box_id": "B1"}) == (
+        Op("box", "B1", {"box_id": "B1", "n": 2}),
+    )
+    assert shadow.take(search, {}, {"items": [{"box_id": "B1", "n": 2}, {"box_id": 7}]}) == (
+        Op("box", "7", {"box_id": 7}),
+    )
+    assert shadow.knows(update, {"box_id": "B1"}) is True
+    assert shadow.knows(update, {"box_id": "B9"}) is None
+    assert shadow.take(shadow_definition("delete"), {"box_id": "B1"}, {"done": True}) == (Op("box", "B1", None),)
+    assert shadow.knows(update, {"box_id": "B1"}) is False
+    assert shadow.shown() == {"box": {"B1": "deleted", "7": {"box_id": 7}}}
+
+
+def test_values_that_nobody_could_know_are_marked() -> None:
+    """Told are the arguments and what the store showed; the others are pointed at."""
+    told = spellings({"box_id": "B1", "n": 2}) | spellings({"box": {"B2": {"size": 3.0}}})
+
+    assert invented_in({"box_id": "B1", "next": "B2", "size": 3, "a/b": ["new", 2]}, told) == ("/a~1b/0",)
+
+
+def test_the_answer_schema_forbids_what_code_rules_out() -> None:
+    """Without room for errors of state only a success fits; with it, only documented codes."""
+    only, either = answer_schema(PICK, errors=False), answer_schema(PICK, errors=True)
+    success = {"ok": True, "body": {"n": 3}, "error": None}
+    failure = {"ok": False, "body": None, "error": {"code": "no_box", "message": "m", "field": None}}
+
+    assert (faults(only, success), bool(faults(only, failure))) == ((), True)
+    assert (faults(either, success), faults(either, failure)) == ((), ())
+    assert faults(either, {**failure, "error": {**failure["error"], "code": "crossed"}})
+
+
+def test_schemas_are_closed_and_bounded_by_rule() -> None:
+    """Objects closed, strings and lists bounded, what is bounded left alone."""
+    item = {"type": "string"}
+    schema = {
+        "type": "object",
+        "properties": {"a": item, "b": {"type": "array", "items": {"type": "string", "enum": ["x"]}}},
+    }
+
+    assert close_schema(schema) == {
+        "type": "object",
+        "properties": {
+            "a": {"type": "string", "maxLength": 200},
+            "b": {"type": "array", "maxItems": 50, "items": {"type": "string", "enum": ["x"]}},
+        },
+        "additionalProperties": False,
+    }
+
+
+RAW: dict[str, Json] = {
+    "name": "pick_box",
+    "title": "Pick a box",
+    "description": "Picks the box that fits best between two bounds of weight, says which it is and where it stands.",
+    "effect": "read",
+    "resource": "box",
+    "parameters": PARAMETERS,
+    "returns": {"type": "object", "properties": {"box_id": {"type": "string"}}},
+    "id_argument": None,
+    "id_result": "box_id",
+    "records_result": None,
+    "errors": [],
+}
+
+
+def test_the_same_words_make_the_same_tool() -> None:
+    """Ids are digests of content; a changed word makes another tool."""
+    tool = make_tool(RAW, domain="d", service="s")
+
+    assert tool == make_tool(RAW, domain="d", service="s")
+    assert tool.id != make_tool({**RAW, "title": "Pick one box"}, domain="d", service="s").id
+    assert tool_complaint(tool, []) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"name": "pick_box"}, "duplicate: pick_box: there is a tool of that name"),
+        ({"name": "pick_boxes"}, "duplicate: pick_boxes: it says nearly the same as pick_box"),
+        ({"name": "weigh", "id_result": "parcel"}, "paths_exist: weigh: id_result: no 'parcel' in the schema"),
+    ],
+)
+def test_alike_and_unsound_tools_are_refused(change: dict[str, Json], complaint: str) -> None:
+    """By name, by words, by the checks; each refusal begins with its reason code."""
+    first = make_tool(RAW, domain="d", service="s")
+    assert tool_complaint(make_tool({**RAW, **change}, domain="d", service="s"), [first]) == complaint
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"type": "array"}, {"type": "object", "properties": {"a": False}, "required": ["a"]}]
+)
+def test_schemas_that_take_no_call_are_refused(parameters: Json) -> None:
+    """A tool that nobody can call is none."""
+    with pytest.raises(RecordError):
+        make_tool({**RAW, "parameters": parameters}, domain="d", service="s")
