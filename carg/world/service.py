@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +55,10 @@ class Service:
             name: draw_tool(self.surface, world.operations[name], ids.get(name, ""), siblings.get(name, ()))
             for name in names
         }
+        self.loose: dict[str, ShownTool] = {}
+        """Tools with one tightening left out, by operation and tightening."""
+        self.sizes: dict[str, int] = {}
+        """Characters of each definition, once measured."""
         self.by_name = {tool.definition.name: tool for tool in self.tools.values()}
         self.definitions: dict[str, Definition] = {name: tool.definition for name, tool in self.by_name.items()}
 
@@ -61,6 +66,30 @@ class Service:
     def setting(self) -> Setting:
         """The world as this instance runs it."""
         return self.surface.setting
+
+    def loosened(self, operation: str, tightening: str) -> ShownTool:
+        """The tool as a sibling definition has it, without one tightening."""
+        key = f"{operation} {tightening}"
+        if key not in self.loose:
+            tool = self.tools[operation]
+            self.loose[key] = draw_tool(self.surface, tool.operation, tool.definition.tool, (tightening,))
+        return self.loose[key]
+
+    def with_siblings(self, siblings: Mapping[str, list[str]]) -> Service:
+        """This service with some definitions loosened; knobs are not touched."""
+        if not siblings:
+            return self
+        other = copy(self)
+        other.tools = dict(self.tools)
+        for name, without in siblings.items():
+            if len(without) == 1:
+                other.tools[name] = self.loosened(name, without[0])
+            else:
+                tool = self.tools[name]
+                other.tools[name] = draw_tool(self.surface, tool.operation, tool.definition.tool, without)
+        other.by_name = {tool.definition.name: tool for tool in other.tools.values()}
+        other.definitions = {name: tool.definition for name, tool in other.by_name.items()}
+        return other
 
     def shown(self, names: Iterable[str]) -> dict[str, Definition]:
         """The definitions of some presented names, in order."""
