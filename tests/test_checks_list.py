@@ -142,7 +142,7 @@ SPOILED_SCENES: dict[str, Scene] = {
     "teaches": alter(
         alter(NEW, 0, lambda item: replace(item, train=False)), 1, lambda item: replace(item, train=False)
     ),
-    "probes_probe": alter(NEW, 0, lambda item: replace(item, probe="delete_then_read")),
+    "probes": alter(NEW, 0, lambda item: replace(item, probe="delete_then_read")),
 }
 SPOILED_SCENES["filters_hold"] = books(
     SPOILED_SCENES["filters_hold"], lambda listed: [{**listed[0], "state": "lost"}, *listed[1:]]

@@ -114,7 +114,7 @@ def executed_truth(transcript: Transcript) -> str | None:
 
 
 @check(recorded=False)
-def probes_probe(transcript: Transcript) -> str | None:
+def probes(transcript: Transcript) -> str | None:
     """Each probe has what it probes before it: the write, the delete, or the same read."""
     for turn in transcript.turns:
         kind = (turn.exchange.probe or "").replace("-", "_").partition(":")[0]
