@@ -116,16 +116,20 @@ def test_a_cap_draws_fairly_and_the_same_each_time() -> None:
 
 def test_tools_are_compared_by_name_description_and_parameters() -> None:
     """A tool said in the same words is a duplicate under any id; a variant of it is not."""
-    words = "Current temperature, wind and cloud cover at the weather station nearest to the centre of a city."
+    words = (
+        "Current temperature, wind and cloud cover at the weather station nearest to the centre of a city, with the"
+        " time of the reading, the height of the station above the sea, and a forecast for the next three hours."
+    )
     signatures = [
         sign_tool(tool("t1", "get_weather", words)),
         sign_tool(tool("t2", "get_weather", words, title="Weather now")),
         sign_tool(tool("t3", "get_weather", words[:-1] + " now.", variant_of="t1", variant="weak")),
+        sign_tool(tool("t5", "get_weather", words[:-1] + " now.")),
         sign_tool(tool("t4", "list_stations", "Stations of the national network with their heights.")),
     ]
 
     assert exact_duplicates(signatures) == {"t2": "the same as t1"}
-    assert list(near_duplicates(signatures)) == ["t2"]
+    assert list(near_duplicates(signatures)) == ["t2", "t5"]
 
 
 def test_rows_of_one_service_with_other_calls_are_no_duplicates() -> None:
