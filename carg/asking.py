@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, fields
-from types import TracebackType
 from weakref import WeakValueDictionary
 
 import tenacity
 
 from carg.backends import Backend, Reply, Request
 from carg.errors import BackendError, CargError, ConfigError, RateLimited, ReplyError, TryLater
+from carg.pacing import Gate, Pace
 from carg.prompts import load_prompt, render_prompt
 from carg.records import Json, digest
 from carg.replies import read_reply, strip_thoughts
@@ -72,55 +71,6 @@ class Counts:
         return self
 
 
-class Gate:
-    """At most `limit` calls in flight; lowered on a sustained share of 429, raised again when they stop.
-
-    A stray 429 costs the one call its wait and nothing else: the limit moves only after WINDOW answers in a row were
-    looked at, down by a quarter when more than a fifth of them were 429, up by an eighth when fewer than one in twenty.
-    """
-
-    WINDOW = 40
-
-    def __init__(self, width: int) -> None:
-        self.width = self.limit = width
-        self._free = asyncio.Semaphore(width)
-        self._owed = 0
-        self._seen: deque[bool] = deque(maxlen=self.WINDOW)
-
-    async def __aenter__(self) -> None:
-        await self._free.acquire()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if self._owed:
-            self._owed -= 1
-        else:
-            self._free.release()
-
-    def note(self, *, refused: bool) -> None:
-        """Counts one answer, and moves the limit when a window is full."""
-        self._seen.append(refused)
-        if len(self._seen) < self.WINDOW:
-            return
-        share = sum(self._seen) / self.WINDOW
-        if share > 0.2 and self.limit > 1:
-            self._move(-max(1, self.limit // 4))
-        elif share < 0.05 and self.limit < self.width:
-            self._move(min(self.width - self.limit, max(1, self.width // 8)))
-
-    def _move(self, step: int) -> None:
-        self.limit += step
-        self._seen.clear()
-        if step < 0:
-            self._owed -= step
-            return
-        forgiven = min(step, self._owed)
-        self._owed -= forgiven
-        for _ in range(step - forgiven):
-            self._free.release()
-
-
 @dataclass(slots=True)
 class Ask:
     """A model that can be asked. `await ask("respond", {...})` is a JSON value that fits the prompt's reply schema.
@@ -137,6 +87,7 @@ class Ask:
     budget: Budget = Budget()
     tries: int = 6
     timeout_s: float = 300.0
+    pace: Pace = field(default_factory=Pace)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ledger: dict[tuple[str, str], Counts] = field(default_factory=dict)
     """Counts by (prompt, model)."""
@@ -221,6 +172,8 @@ class Ask:
 
     async def _pay(self, request: Request, key: str, attempt: int, counts: Counts) -> Reply:
         """One call, and its reply in the journal before anything else can go wrong."""
+        while (wait := self.pace.reserve()) > 0:
+            await self.sleep(wait)
         async with self.gate:
             self._stop_if_over()
             try:
@@ -236,6 +189,7 @@ class Ask:
             self.gate.note(refused=False)
             self._silent = 0
             self._replies[key] = self.journal.append(_entry(key, request, reply, attempt))
+        self.pace.note(reply.tokens_in + reply.tokens_out)
         counts.paid += 1
         counts.tokens_in += reply.tokens_in
         counts.tokens_out += reply.tokens_out

@@ -185,6 +185,8 @@ class Instance:
     convention: Convention
     tools: tuple[str, ...]
     """Ids of the tools it offers."""
+    operations: tuple[str, ...] = ()
+    """What a world executes for each of them, in the same order; empty without a world."""
     knobs: dict[str, Json] = field(default_factory=dict)
     domain_digest: str = ""
     held_out: bool = False
@@ -289,8 +291,7 @@ class Session:
     """Exchanges of one instance behind one system text: independent ones ("single") or over one state ("session").
 
     `view` says what of the opening state the model sees (`world.view`); `patch` changes the opening first;
-    `siblings` maps an operation to the tightenings its shown definition leaves out, and "" to knobs set otherwise
-    ("stores=6"); `pair` joins minimal pairs.
+    `siblings` maps an operation to the tightenings its shown definition leaves out; `pair` joins minimal pairs.
     """
 
     id: str

@@ -37,21 +37,33 @@ class Gtm:
         """Decodes until nobody waits; decoding runs in a thread, so that new requests gather meanwhile."""
         await asyncio.sleep(0)
         while self._waiting:
-            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            settings = _settings(self._waiting[0][0])
+            alike = [entry for entry in self._waiting if _settings(entry[0]) == settings][:MAX_BATCH]
+            self._waiting = [entry for entry in self._waiting if entry not in alike]
             try:
-                texts = await asyncio.to_thread(self._decode, [list(request.messages) for request, _ in batch])
+                texts = await asyncio.to_thread(self._decode, [request for request, _ in alike], settings)
             except Exception as fault:
-                for _, answer in batch:
-                    if not answer.done():
-                        answer.set_exception(fault)
+                for _, waiter in alike:
+                    if not waiter.done():
+                        waiter.set_exception(fault)
                 continue
-            for (_, answer), text in zip(batch, texts, strict=True):
-                if not answer.done():
-                    answer.set_result(text)
+            for (_, waiter), text in zip(alike, texts, strict=True):
+                if not waiter.done():
+                    waiter.set_result(text)
 
-    def _decode(self, conversations: list[list[Any]]) -> list[str]:
+    def _decode(self, requests: list[Request], settings: dict[str, Any]) -> list[str]:
         from carg.gtm.decode import answer, load_gtm
 
         if self._gtm is None:
             self._gtm = load_gtm(self.folder)
-        return list(answer(self._gtm, conversations))
+        messages, schemas = [request.messages for request in requests], [request.schema for request in requests]
+        return answer(self._gtm, messages, schema=schemas, **settings)
+
+
+def _settings(request: Request) -> dict[str, Any]:
+    """What all answers of a batch have in common."""
+    return {
+        "max_new_tokens": request.sampling.get("max_tokens", 1024),
+        "temperature": request.sampling.get("temperature", 0.0),
+        "seed": request.sample,
+    }

@@ -168,7 +168,7 @@ def _checked(tokenizer: Tokenizer, source: str) -> Tokenizer:
     for mark in (TURN_START, TURN_END):
         if len(_encode(tokenizer, [mark])[0]) != 1:
             raise TrainError(
-                f"the tokenizer of {source} splits {mark} into pieces",
+                f"{source}: the tokenizer splits {mark} into pieces",
                 "ChatML marks must be single tokens: take a Qwen model as --base, or --init tiny|small|1.5b",
             )
     tokenizer.eos_token = TURN_END
@@ -185,7 +185,7 @@ def _checked(tokenizer: Tokenizer, source: str) -> Tokenizer:
     supervised = tokenizer.decode(ids[mask], clean_up_tokenization_spaces=False)
     if supervised != answer + TURN_END:
         raise TrainError(
-            f"the tokenizer of {source} does not give text back: {answer + TURN_END!r} became {supervised!r}",
+            f"{source}: text does not come back from the tokenizer: {answer + TURN_END!r} became {supervised!r}",
             "take a byte-level tokenizer, such as Qwen's",
         )
     return tokenizer

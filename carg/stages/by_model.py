@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from carg.asking import Ask, Budget
+from carg.asking import Ask, Budget, Counts
 from carg.backends import open_backend
 from carg.errors import ConfigError
+from carg.pacing import Pace
 from carg.records import Instance, Json, Session, Tool, digest
 from carg.runner import Outcome, Outcomes, Tally, run_slots
 from carg.stages.answer import write_session, write_singles
@@ -35,22 +36,37 @@ SESSION_LENGTH = (2, 12)
 
 @dataclass(frozen=True, slots=True)
 class Road:
-    """Which model answers, and what it may cost. Only `backend`, `sampling` and `seed` change the records."""
+    """Which models answer, and what they may cost. Only `backend`, `shares`, `sampling` and `seed` change the records."""
 
     backend: str
     api_base: str | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Further models and their shares of the slots; `backend` has what is left of 1. A slot keeps to its model."""
     sampling: Mapping[str, Json] = field(default_factory=dict)
     seed: int = 0
     width: int = 32
     """Calls in flight."""
     timeout_s: float = 300.0
     tries: int = 6
+    rpm: float | None = None
+    tpm: float | None = None
+    """Requests and tokens a minute that each model allows."""
     budget: Budget = field(default_factory=Budget)
 
     @property
     def fingerprint(self) -> dict[str, Json]:
         """The settings that change the records."""
-        return {"backend": self.backend, "sampling": dict(self.sampling), "seed": self.seed}
+        shares = dict(self.shares)
+        return {"backend": self.backend, "shares": shares, "sampling": dict(self.sampling), "seed": self.seed}
+
+    def pick(self, slot: str) -> str:
+        """The model that a slot belongs to, by the digest of its name."""
+        spot = Random(digest("model", self.seed, slot)).random()
+        for model, share in self.shares.items():
+            if spot < share:
+                return model
+            spot -= share
+        return self.backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +79,7 @@ class Report:
     refused: dict[str, int]
     """Candidates refused on the way, by reason."""
     asking: dict[str, dict[str, Json]]
-    """Counts by prompt."""
+    """Counts by "prompt, model"."""
 
 
 Slot = TypeVar("Slot")
@@ -151,8 +167,12 @@ async def _run(
     on_done: OnDone,
 ) -> Report:
     """Rounds of slots until nothing is missing; what a round plans follows from what is stored, so a resume agrees."""
-    async with _open_ask(road, folder) as ask, contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
+        asks = await _open_asks(road, folder, stack)
         outcomes = Outcomes(stack.enter_context(Journal(folder / "slots.jsonl")))
+
+        async def make_one(named: tuple[str, Slot]) -> Outcome:
+            return await make(asks[road.pick(named[0])], named[1])
 
         def store(name: str, outcome: Outcome) -> None:
             outcomes.store(name, outcome)
@@ -162,14 +182,15 @@ async def _run(
         for turn in range(ROUNDS):
             slots = dict(plan(turn, _count(outcomes, names)))
             names += slots
-            waiting = ((name, slot) for name, slot in slots.items() if name not in outcomes)
-            await run_slots(waiting, lambda slot: make(ask, slot), width=road.width * OPEN_SLOTS, on_done=store)
+            waiting = ((name, (name, slot)) for name, slot in slots.items() if name not in outcomes)
+            await run_slots(waiting, make_one, width=road.width * OPEN_SLOTS, on_done=store)
         ids = {stem: [record["id"] for record in _records(outcomes, names, stem)] for stem in stems}
         for stem in stems:
             write_part(folder, stem, 0, _records(outcomes, names, stem))
         refused = sum((Counter(counts) for counts in _records(outcomes, names, "refused")), Counter[str]())
         counted = {stem: len(ids[stem]) for stem in stems}
-        asking = {prompt: asdict(counts) for (prompt, _), counts in sorted(ask.ledger.items())}
+        ledger = asks[road.backend].ledger
+        asking = {f"{prompt}, {model}": asdict(counts) for (prompt, model), counts in sorted(ledger.items())}
         return Report(outcomes.tally(names), counted, run_digest(ids), dict(refused), asking)
 
 
@@ -188,17 +209,24 @@ def _count(outcomes: Outcomes, names: Iterable[str]) -> Counter[str]:
     return counts
 
 
-@contextlib.asynccontextmanager
-async def _open_ask(road: Road, folder: Path) -> AsyncIterator[Ask]:
-    async with open_backend(road.backend, api_base=road.api_base) as backend:
-        with Journal(folder / "replies.jsonl") as journal:
-            yield Ask(
-                backend,
-                journal,
-                road.backend,
-                sampling=road.sampling,
-                width=road.width,
-                budget=road.budget,
-                tries=road.tries,
-                timeout_s=road.timeout_s,
-            )
+async def _open_asks(road: Road, folder: Path, stack: contextlib.AsyncExitStack) -> dict[str, Ask]:
+    """One Ask a model; they share journal and ledger, so that a budget is one budget."""
+    if not 0 <= sum(road.shares.values()) <= 1 or min(road.shares.values(), default=0) < 0:
+        raise ConfigError(f"shares of models {dict(road.shares)} are no shares", "each from 0 to 1, at most 1 together")
+    journal = stack.enter_context(Journal(folder / "replies.jsonl"))
+    ledger: dict[tuple[str, str], Counts] = {}
+    return {
+        model: Ask(
+            await stack.enter_async_context(open_backend(model, api_base=road.api_base)),
+            journal,
+            model,
+            sampling=road.sampling,
+            width=road.width,
+            budget=road.budget,
+            tries=road.tries,
+            timeout_s=road.timeout_s,
+            pace=Pace(road.rpm, road.tpm),
+            ledger=ledger,
+        )
+        for model in (road.backend, *road.shares)
+    }

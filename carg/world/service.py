@@ -40,20 +40,17 @@ class Answered:
 
 
 class Service:
-    """One instance of a service; `siblings` as in Session. Tools are drawn when first needed."""
+    """One instance of a service, with the tools of `ids` (operation -> tool id; None: all that the service offers)."""
 
-    def __init__(self, world: World, instance: Instance, siblings: Mapping[str, Iterable[str]] | None = None) -> None:
+    def __init__(self, world: World, instance: Instance, ids: Mapping[str, str] | None = None) -> None:
         self.world = world
-        siblings = siblings or {}
-        knobs = {**instance.knobs, **dict(_read_knob(world, item) for item in siblings.get("", ()))}
-        self.instance = replace(instance, knobs=knobs)
-        self.surface = Surface(world, self.instance)
+        self.instance = instance
+        self.surface = Surface(world, instance)
         self.convention: Convention = instance.convention
-        names = world.services[instance.service].operations
-        ids = dict(zip(names, instance.tools, strict=False))
+        if ids is None:
+            ids = dict.fromkeys(world.services[instance.service].operations, "")
         self.tools: dict[str, ShownTool] = {
-            name: draw_tool(self.surface, world.operations[name], ids.get(name, ""), siblings.get(name, ()))
-            for name in names
+            name: draw_tool(self.surface, world.operations[name], key) for name, key in ids.items()
         }
         self.loose: dict[str, ShownTool] = {}
         """Tools with one tightening left out, by operation and tightening."""
@@ -204,14 +201,6 @@ class Service:
             definition = self.definitions.get(parsed.tool or "") or next(iter(self.definitions.values()))
             directive, response, _ = self._disturb(definition, response, directive)
         return Answered(call, response, None, None, None, Shown(), directive)
-
-
-def _read_knob(world: World, text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
-    found = next((item for item in world.knobs[name].values if str(item) == value), None)
-    if found is None:
-        raise RecordError(f"knob {name} has no value {value}", "the domain file has changed since the run")
-    return name, found
 
 
 def _date_at_fault(surface: Surface, tool: ShownTool, arguments: Mapping[str, Json]) -> str | None:

@@ -1,0 +1,89 @@
+"""How many calls a server gets at a time (Gate), and how many a minute (Pace)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from types import TracebackType
+
+
+class Gate:
+    """At most `limit` calls in flight; lowered on a sustained share of 429, raised again when they stop.
+
+    A stray 429 costs the one call its wait and nothing else: the limit moves only after WINDOW answers in a row were
+    looked at, down by a quarter when more than a fifth of them were 429, up by an eighth when fewer than one in twenty.
+    """
+
+    WINDOW = 40
+
+    def __init__(self, width: int) -> None:
+        self.width = self.limit = width
+        self._free = asyncio.Semaphore(width)
+        self._owed = 0
+        self._seen: deque[bool] = deque(maxlen=self.WINDOW)
+
+    async def __aenter__(self) -> None:
+        await self._free.acquire()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if self._owed:
+            self._owed -= 1
+        else:
+            self._free.release()
+
+    def note(self, *, refused: bool) -> None:
+        """Counts one answer, and moves the limit when a window is full."""
+        self._seen.append(refused)
+        if len(self._seen) < self.WINDOW:
+            return
+        share = sum(self._seen) / self.WINDOW
+        if share > 0.2 and self.limit > 1:
+            self._move(-max(1, self.limit // 4))
+        elif share < 0.05 and self.limit < self.width:
+            self._move(min(self.width - self.limit, max(1, self.width // 8)))
+
+    def _move(self, step: int) -> None:
+        self.limit += step
+        self._seen.clear()
+        if step < 0:
+            self._owed -= step
+            return
+        forgiven = min(step, self._owed)
+        self._owed -= forgiven
+        for _ in range(step - forgiven):
+            self._free.release()
+
+
+@dataclass(slots=True)
+class Pace:
+    """Limits of an account: requests and tokens a minute; None is no limit.
+
+    A virtual clock says when the next call may begin: a call moves it on by its share of a minute, the tokens of a
+    reply by theirs. So the limits hold on average, with no more burst than BURST_S seconds of calls.
+    """
+
+    rpm: float | None = None
+    tpm: float | None = None
+    _free_at: float = field(default=0.0, init=False)
+
+    BURST_S = 1.0
+
+    def reserve(self) -> float:
+        """0 where a call may begin now (it is counted), else the seconds to wait before asking again."""
+        if self.rpm is None and self.tpm is None:
+            return 0.0
+        now = time.monotonic()
+        self._free_at = max(self._free_at, now - self.BURST_S)
+        if self._free_at > now:
+            return self._free_at - now
+        self._free_at += 60 / self.rpm if self.rpm else 0.0
+        return 0.0
+
+    def note(self, n_tokens: int) -> None:
+        """Counts the tokens of a reply."""
+        if self.tpm:
+            self._free_at += 60 * n_tokens / self.tpm
