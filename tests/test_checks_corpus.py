@@ -124,7 +124,7 @@ def test_tools_are_compared_by_name_description_and_parameters() -> None:
         sign_tool(tool("t1", "get_weather", words)),
         sign_tool(tool("t2", "get_weather", words, title="Weather now")),
         sign_tool(tool("t3", "get_weather", words[:-1] + " now.", variant_of="t1", variant="weak")),
-        sign_tool(tool("t5", "get_weather", words[:-1] + " now.")),
+        sign_tool(tool("t5", "get_weather", words[:-1] + " today.")),
         sign_tool(tool("t4", "list_stations", "Stations of the national network with their heights.")),
     ]
 
