@@ -434,11 +434,12 @@ _ANSWERS: dict[str, Callable[[str, Random], Json]] = {
 
 
 if __name__ == "__main__":
-    # python tests/loopback.py PORT DELAY_S: a server of its own, for benchmarks.
+    # python tests/loopback.py PORT DELAY_S SHARE_OF_429: a server of its own, for benchmarks.
 
     async def forever() -> None:
         server = Loopback()
-        server.delay_s = float(sys.argv[2])
+        server.delay_s, server.retry_after = float(sys.argv[2]), "1"
+        server.shares = {"429": float(sys.argv[3])}
         server.answer = lambda messages: {"ok": True, "body": {"note": "x" * 800}, "error": None}
         await _start(server, int(sys.argv[1]))
         await asyncio.Event().wait()

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import orjson
@@ -19,9 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loopback import KEY, Loopback, serve
 
-from carg.asking import MAX_REPAIRS, Ask, Budget, Gate
+from carg.asking import MAX_REPAIRS, Ask, Budget
 from carg.backends import Reply, Request, open_backend
 from carg.errors import BackendError, CargError, ConfigError, ReplyError, StoreError, TryLater
+from carg.pacing import Gate, Pace
 from carg.replies import read_reply, strip_thoughts
 from carg.runner import Outcome, Outcomes, run_slots
 from carg.store import Journal
@@ -316,6 +318,40 @@ def test_stray_429s_leave_the_width_alone() -> None:
     for _ in range(2000):
         gate.note(refused=False)
     assert gate.limit == 32
+
+
+def test_the_pace_spreads_calls_over_the_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 480 requests and 60,000 tokens a minute: an eighth of a second a call, a millisecond a token."""
+    now = [1000.0]
+    monkeypatch.setattr("carg.pacing.time", SimpleNamespace(monotonic=lambda: now[0]))
+    pace = Pace(rpm=480, tpm=60_000)
+
+    n_begun = 0
+    while pace.reserve() == 0:
+        n_begun += 1
+    assert n_begun == 9  # the burst of a second, and the call that ends it
+    assert pace.reserve() == 0.125
+    pace.note(500)
+    assert pace.reserve() == 0.625
+    now[0] += 0.625
+    assert pace.reserve() == 0
+    assert Pace().reserve() == 0
+
+
+def test_a_paced_run_waits(server: Loopback, tmp_path: Path) -> None:
+    """Ask sleeps as long as the pace says, and every question is still answered."""
+    waits: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+        await asyncio.sleep(0.001)
+
+    async def work(ask: Ask) -> int:
+        await asyncio.gather(*(ask("calls", VARIABLES, sample=sample) for sample in range(4)))
+        return ask.totals().paid
+
+    assert asking(server, tmp_path, work, sleep=note, pace=Pace(rpm=3000, tpm=3_000_000)) == 4
+    assert max(waits, default=0) < 1
 
 
 @given(st.lists(st.booleans(), max_size=400), st.integers(1, 20))

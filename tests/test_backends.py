@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import pytest
 from loopback import KEY, Loopback, serve
@@ -196,6 +197,33 @@ def test_a_replay_misses_by_name(tmp_path: Path) -> None:
         with_backend(None, lambda backend: backend.complete(WITH_SCHEMA), model=name)
     with pytest.raises(StoreError):
         with_backend(None, lambda backend: backend.complete(REQUEST), model="replay:nowhere")
+
+
+def test_a_gtm_decodes_what_waits_as_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of one sampling go together, each gets its own answer; a fault of the model reaches every waiter."""
+    batches: list[tuple[int, float]] = []
+
+    def decode(gtm: str, conversations: Any, *, schema: Any, max_new_tokens: int, temperature: float, seed: int) -> Any:
+        batches.append((len(conversations), temperature))
+        if temperature > 1:
+            raise RuntimeError("too hot")
+        return [f"{gtm}: {messages[-1]['content']}" for messages in conversations]
+
+    fake = SimpleNamespace(load_gtm=lambda folder: folder.name, answer=decode)
+    monkeypatch.setitem(sys.modules, "carg.gtm.decode", fake)
+
+    def asked(content: str, temperature: float = 0.0) -> Request:
+        return Request("respond", "d", ({"role": "user", "content": content},), None, {"temperature": temperature})
+
+    async def work(backend: Backend) -> Any:
+        requests = [asked("a"), asked("b"), asked("c", 0.5), asked("d", 2.0)]
+        return await asyncio.gather(*map(backend.complete, requests), return_exceptions=True)
+
+    replies = with_backend(None, work, model="gtm:models/mine")
+
+    assert [reply.text for reply in replies[:3]] == ["mine: a", "mine: b", "mine: c"]
+    assert isinstance(replies[3], RuntimeError)
+    assert batches == [(2, 0.0), (1, 0.5), (1, 2.0)]
 
 
 def test_the_digest_of_a_request_sees_what_changes_the_answer() -> None:

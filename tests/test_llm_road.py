@@ -234,6 +234,40 @@ def test_a_budget_is_spent_in_several_visits(server: Loopback, tmp_path: Path) -
     assert server.n_paid == 2 * n_paid
 
 
+def test_models_share_the_slots_by_their_names(server: Loopback, tmp_path: Path) -> None:
+    """A slot keeps to its model whatever the order; both are in the ledger, and one budget holds for both."""
+    work = expand_by_model(tmp_path, [Seed(f"d{n}") for n in range(20)], 40, road(server, shares={"other": 0.4}))
+    report = asyncio.run(work)
+    asked = {name.partition(", ")[2]: counts["asked"] for name, counts in report.asking.items() if "tools" in name}
+    picked = Counter(road(server, shares={"other": 0.4}).pick(f"d{n}/0") for n in range(20))
+
+    assert report.records["tools"] == 40
+    assert asked == picked
+    assert 0 < picked["other"] < 20
+    with pytest.raises(ConfigError, match="shares"):
+        expand(server, tmp_path / "b", shares={"other": 1.5})
+
+
+@pytest.mark.filterwarnings(r"ignore::UserWarning:pydantic\.")
+def test_the_road_through_litellm_knows_what_it_costs(
+    server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through litellm a known model has a price: the ledger sums it, and --max-cost stops the run."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)
+    server.key = KEY
+    litellm = {"backend": "openai/gpt-5-mini", "api_base": None}
+
+    with pytest.raises(TryLater, match="--max-cost"):
+        expand(server, tmp_path, width=1, budget=Budget(max_cost=0.0002), **litellm)
+    report = expand(server, tmp_path, **litellm)
+
+    assert report.records["tools"] == 23
+    costs = [counts["cost"] / counts["paid"] for counts in report.asking.values() if counts["paid"]]
+    assert costs == pytest.approx([0.000125] * len(costs))  # 100 tokens in at 0.25, 50 out at 2 dollars a million
+    assert KEY.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
 KILLED = """
 import asyncio, sys
 from pathlib import Path

@@ -39,7 +39,8 @@ class Gtm:
         while self._waiting:
             settings = _settings(self._waiting[0][0])
             alike = [entry for entry in self._waiting if _settings(entry[0]) == settings][:MAX_BATCH]
-            self._waiting = [entry for entry in self._waiting if entry not in alike]
+            taken = {waiter for _, waiter in alike}
+            self._waiting = [entry for entry in self._waiting if entry[1] not in taken]
             try:
                 texts = await asyncio.to_thread(self._decode, [request for request, _ in alike], settings)
             except Exception as fault:

@@ -36,7 +36,7 @@ SESSION_LENGTH = (2, 12)
 
 @dataclass(frozen=True, slots=True)
 class Road:
-    """Which models answer, and what they may cost. Only `backend`, `shares`, `sampling` and `seed` change the records."""
+    """Which models answer, and what they may cost. What changes the records is the `fingerprint`."""
 
     backend: str
     api_base: str | None = None
@@ -55,7 +55,7 @@ class Road:
 
     @property
     def fingerprint(self) -> dict[str, Json]:
-        """The settings that change the records."""
+        """The settings that change the records; widths, budgets and addresses do not."""
         shares = dict(self.shares)
         return {"backend": self.backend, "shares": shares, "sampling": dict(self.sampling), "seed": self.seed}
 
