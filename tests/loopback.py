@@ -33,6 +33,8 @@ class Loopback:
         self.first: dict[str, int] = {}
         """Misbehaviour of the first calls, whatever they are: {"429": 3}."""
         self.answer: Callable[[list[Json]], Json] = answer
+        self.raw: bytes | None = None
+        """The body of every 200, where it is to be something else."""
         self.key: str | None = None
         self.takes_schema = True
         self.retry_after = "0.001"
@@ -98,7 +100,7 @@ class Loopback:
             "nonsense": '{"weather": "fine"}',
             "empty": "",
         }.get(kind, text)
-        payload = orjson.dumps(
+        payload = self.raw or orjson.dumps(
             {
                 "id": "chatcmpl-1",
                 "object": "chat.completion",
@@ -336,6 +338,7 @@ def _delete(noun: str) -> Json:
 
 def _action(noun: str, verb: str) -> Json:
     amount = {"type": "integer", "minimum": 1, "maximum": 40, "description": f"How many times to {verb} it."}
+    closed = {"code": "closed_already", "fault": "state.conflict", "status": 409, "message": f"The {noun} is closed."}
     return _tool(
         f"{verb}_{noun}",
         "action",
@@ -345,6 +348,7 @@ def _action(noun: str, verb: str) -> Json:
         returns=_object(_record(noun), [f"{noun}_id", "status", "weight_kg", "note"]),
         id_argument=f"{noun}_id",
         id_result=f"{noun}_id",
+        errors=[{**closed, "field": f"{noun}_id", "when": {"state": "it was closed"}}],
     )
 
 
@@ -378,8 +382,8 @@ def _session(user: str, rng: Random) -> Json:
 def _respond(user: str, rng: Random) -> Json:
     definition = orjson.loads(_after(user, r"Definition: (.*)\n"))
     call = orjson.loads(_after(user, r"\nCall: (.*)"))
-    if "must be refused" in user or "no longer there" in user:
-        error = {"code": "gone", "message": "There is no such record.", "field": None}
+    if "is among those below" in user and "closed_already" in user and rng.random() < 0.4:
+        error = {"code": "closed_already", "message": "It is closed by now.", "field": None}
         return {"ok": False, "body": None, "error": error}
     body = sample(definition["returns"], rng)
     store = _after(user, r"The store so far: (.*)\n")

@@ -172,6 +172,16 @@ def test_the_direct_road_takes_an_address_without_a_path(server: Loopback) -> No
     assert reply.text == '{"said":"hello"}'
 
 
+@pytest.mark.parametrize("raw", [b"<html>welcome</html>", b"[]", b'{"choices": []}', b'{"choices": [{}]}'])
+def test_an_answer_that_is_no_completion_is_a_backend_error(server: Loopback, raw: bytes) -> None:
+    """A gateway's page with status 200 is passing trouble, not an answer, and no crash."""
+    server.raw = raw
+    fault = error_of(server.url)
+
+    assert isinstance(fault, BackendError)
+    assert "no chat completion" in fault.message
+
+
 def test_help_imports_no_litellm() -> None:
     """Opening the package of backends, and the direct road, loads none of the heavy packages."""
     code = (

@@ -136,6 +136,45 @@ def test_sessions_pass_every_check_and_labels_are_code(server: Loopback, tmp_pat
             assert faults(scene.definitions[exchange.call.tool or ""].parameters, exchange.call.arguments) == ()
 
 
+def test_what_a_reader_cannot_foresee_is_context_only(server: Loopback, tmp_path: Path) -> None:
+    """A refusal for reasons of state, which only the model knew, is kept with `train` false; all else is trained on."""
+    expand(server, tmp_path, 40)
+    generate(server, tmp_path, 150)
+    exchanges = [exchange for scene in scenes(tmp_path) for exchange in scene.session.exchanges]
+    context = [exchange for exchange in exchanges if not exchange.train]
+
+    assert {exchange.call.violates[0].code for exchange in context} == {"closed_already"}
+    assert all(exchange.response.error and exchange.call.label == "invalid" for exchange in context)
+    assert not any(item.code == "closed_already" for one in exchanges if one.train for item in one.call.violates)
+
+
+def test_answers_that_contradict_are_asked_again(server: Loopback, tmp_path: Path) -> None:
+    """A first answer that echoes a wrong weight goes back with the complaint of the check; the mended one is kept."""
+    complaints: list[str] = []
+
+    def contradict(messages: list[Json]) -> Json:
+        value = answer(messages)
+        if "ok" in value and value["ok"] and '"least_kg":' in messages[1]["content"].rpartition("Call:")[2]:
+            if len(messages) == 2:
+                value["body"]["weight_kg"] = 899.75
+            else:
+                complaints.append(messages[3]["content"])
+                value["body"]["weight_kg"] = orjson.loads(messages[1]["content"].rpartition("Call: ")[2])["arguments"][
+                    "weight_kg"
+                ]
+        return value
+
+    server.answer = contradict
+    expand(server, tmp_path)
+    generate(server, tmp_path, 60)
+
+    assert complaints
+    assert all("weight_kg was given as" in complaint for complaint in complaints)
+    assert [judge_scene(read_scene(scene, model_referees())) for scene in scenes(tmp_path)] == [
+        [] for _ in scenes(tmp_path)
+    ]
+
+
 def test_a_second_run_pays_nothing_and_gives_the_same(server: Loopback, tmp_path: Path) -> None:
     """Resume of a finished run: no call, the same digest; the same seed in another folder: the same records."""
     first = expand(server, tmp_path / "a"), generate(server, tmp_path / "a")
