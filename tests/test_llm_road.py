@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import subprocess
@@ -24,11 +25,13 @@ from loopback import KEY, Loopback, answer, serve
 from carg.asking import Budget
 from carg.checks import judge_scene, judge_tool, read_scene
 from carg.errors import ConfigError, RecordError, TryLater
+from carg.prompts import prompt_names
 from carg.records import Definition, ErrorSpec, Instance, Json, Op, Session, Tool
 from carg.scene import Scene
 from carg.schemas import faults
 from carg.stages.answer import answer_schema, model_referees
 from carg.stages.by_model import Report, Road, expand_by_model, generate_by_model
+from carg.stages.forecast import forecast_road, price_of
 from carg.stages.invent import close_schema, make_tool, tool_complaint
 from carg.stages.telling import invented_in, spellings
 from carg.store import read_parts
@@ -303,7 +306,9 @@ def test_the_road_through_litellm_knows_what_it_costs(
 
     assert report.records["tools"] == 23
     costs = [counts["cost"] / counts["paid"] for counts in report.asking.values() if counts["paid"]]
-    assert costs == pytest.approx([0.000125] * len(costs))  # 100 tokens in at 0.25, 50 out at 2 dollars a million
+    price = price_of("openai/gpt-5-mini")
+    assert price is not None
+    assert costs == pytest.approx([100 * price[0] + 50 * price[1]] * len(costs))
     assert KEY.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
@@ -611,3 +616,22 @@ def test_schemas_that_take_no_call_are_refused(parameters: Json) -> None:
     """A tool that nobody can call is none."""
     with pytest.raises(RecordError):
         make_tool({**RAW, "parameters": parameters}, domain="d", service="s")
+
+
+def test_the_forecast_counts_calls_and_dollars() -> None:
+    """The paper's size: calls follow from the batch sizes, dollars from litellm's own price map."""
+    lines = {
+        line.prompt: line
+        for line in forecast_road("openai/gpt-5-mini", n_domains=300, n_tools=20_000, n_exchanges=100_000)
+    }
+
+    assert sorted(lines) == prompt_names()
+    assert lines["services"].calls == 330
+    assert lines["tools"].calls == math.ceil(300 * 7 * 2 * 1.1)
+    price = price_of("openai/gpt-5-mini")
+    assert price is not None
+    assert [line.cost for line in lines.values()] == pytest.approx(
+        [line.tokens_in * price[0] + line.tokens_out * price[1] for line in lines.values()]
+    )
+    assert price_of("no/such-model") is None
+    assert [line.cost for line in forecast_road("no/such-model", n_domains=1, n_tools=1, n_exchanges=1)] == [None] * 5
