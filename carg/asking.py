@@ -28,6 +28,7 @@ MAX_REPAIRS = 2
 """A model that fails a third time at the same question fails a fourth time too; the record is given up."""
 LONGEST_WAIT_S = 300.0
 """A server that asks for a longer pause than this ends the run with TryLater: cron comes again."""
+STEP_S = 5.0
 SILENT_CALLS = 20
 """So many calls in a row without an answer, each after all its tries, mean that the server is down."""
 FIRST_SILENT_CALLS = 5
@@ -157,7 +158,7 @@ class Ask:
             stop=tenacity.stop_after_attempt(self.tries),
             wait=_pause,
             retry=tenacity.retry_if_exception(lambda fault: isinstance(fault, BackendError) and fault.retryable),
-            sleep=self.sleep,
+            sleep=self._rest,
             reraise=True,
         )
         try:
@@ -172,8 +173,8 @@ class Ask:
 
     async def _pay(self, request: Request, key: str, attempt: int, counts: Counts) -> Reply:
         """One call, and its reply in the journal before anything else can go wrong."""
-        while (wait := self.pace.reserve()) > 0:
-            await self.sleep(wait)
+        while self._over is None and (wait := self.pace.reserve()) > 0:
+            await self._rest(wait)
         async with self.gate:
             self._stop_if_over()
             try:
@@ -199,6 +200,12 @@ class Ask:
                 f"{self.model}: no price is known, so --max-cost means nothing", "give --max-tokens instead"
             )
         return reply
+
+    async def _rest(self, seconds: float) -> None:
+        """Waits in short steps, so that a run which is over does not wait for the longest of its waits."""
+        while seconds > 0 and self._over is None:
+            await self.sleep(min(seconds, STEP_S))
+            seconds -= STEP_S
 
     def _note_refusal(self, fault: BackendError, counts: Counts) -> None:
         limited = isinstance(fault, RateLimited)

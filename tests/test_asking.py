@@ -149,8 +149,29 @@ def test_the_wait_is_what_the_server_asks_for(server: Loopback, tmp_path: Path) 
 
     asking(server, tmp_path, lambda ask: ask("calls", VARIABLES), sleep=note)
 
-    assert waits[:2] == [7, 7]
-    assert 0 <= waits[2] <= 2
+    assert waits[:4] == [5, 2, 5, 2]  # seven seconds twice, in steps
+    assert 0 <= sum(waits[4:]) <= 2
+
+
+def test_a_run_that_is_over_wakes_those_who_wait(server: Loopback, tmp_path: Path) -> None:
+    """A wrong key found while another call sits out its Retry-After: the waiting one stops at its next step."""
+    server.first, server.retry_after = {"429": 1}, "200"
+    waits: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+        server.key = "sk-changed-00000000"
+        await asyncio.sleep(0.002)
+
+    async def work(ask: Ask) -> list[Any]:
+        questions = (ask("calls", VARIABLES, sample=sample) for sample in range(2))
+        return await asyncio.gather(*questions, return_exceptions=True)
+
+    server.delay_s = 0.001
+    faults = asking(server, tmp_path, work, sleep=note, width=1)
+
+    assert isinstance(faults[0], ConfigError)
+    assert len(waits) < 40
 
 
 def test_a_very_long_wait_ends_the_run(server: Loopback, tmp_path: Path) -> None:
