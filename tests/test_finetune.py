@@ -93,6 +93,18 @@ def straight(dataset: Path, base: Path, tmp_path_factory: pytest.TempPathFactory
     return digest_weights(out)
 
 
+def test_muon_resumes_bit_for_bit(dataset: Path, settings: FinetuneSettings, tmp_path: Path) -> None:
+    """With the decoder under Muon and context in the loss, an interrupted run ends with the same weights too."""
+    turned = replace(settings, optimizer="muon", context_weight=0.5)
+    finetune(dataset, tmp_path / "straight", turned)
+
+    with pytest.raises(TryLater):
+        finetune(dataset, tmp_path / "broken", turned, on_step=lambda report: os.kill(os.getpid(), signal.SIGTERM))
+    finetune(dataset, tmp_path / "broken", turned)
+
+    assert digest_weights(tmp_path / "straight") == digest_weights(tmp_path / "broken")
+
+
 def test_sigterm_saves_and_the_same_command_goes_on(
     dataset: Path, settings: FinetuneSettings, straight: str, tmp_path: Path
 ) -> None:

@@ -174,3 +174,17 @@ def test_first_token_of_a_document_is_no_target() -> None:
     row = pack.fill_row(made, documents, pack.Plan(np.array([0, 1]), np.array([0, 2])), 0)
 
     assert (row.select.tolist(), row.targets.tolist()) == ([0, 2], [6, 8])
+
+
+def test_context_is_scored_at_its_weight(built: cache.Cache, tokenizer: Any) -> None:
+    """With a context weight every token but the first of a document is a target; supervised ones weigh 1."""
+    documents = pack.find_documents(built, 2048, turn_end=tokenizer.convert_tokens_to_ids(tokens.TURN_END))
+    plan = pack.plan_rows(documents.lengths, 2048, seed=0, epoch=0)
+
+    plain = pack.fill_row(built, documents, plan, 0, pad_to=2500)
+    row = pack.fill_row(built, documents, plan, 0, pad_to=2500, context_weight=0.25)
+
+    assert len(row.select) == row.n_tokens - (len(row.lengths) - 1)
+    assert row.select[row.weights == 1].tolist() == plain.select.tolist()
+    assert set(row.weights.tolist()) == {0.25, 1.0}
+    assert set(plain.weights.tolist()) == {1.0}

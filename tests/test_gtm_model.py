@@ -34,7 +34,7 @@ def row_of(documents: list[np.ndarray]) -> Packed:
     positions = np.concatenate([np.arange(length) for length in lengths])
     select = np.flatnonzero((positions % 2 == 0) & (np.append(positions[1:], 0) > 0))
     ids = np.concatenate(documents)
-    return Packed(ids, positions, lengths, select, ids[select + 1], len(ids))
+    return Packed(ids, positions, lengths, select, ids[select + 1], np.ones(len(select), dtype=np.float32), len(ids))
 
 
 def draw(*lengths: int) -> list[np.ndarray]:
@@ -81,25 +81,28 @@ def test_no_gradient_crosses_a_seam(learner: model.Learner) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_chunked_loss_equals_the_plain_one(chunk: int) -> None:
-    """Loss, right guesses and both gradients are those of cross_entropy, whatever the chunk."""
+    """Weighted loss, loss and right guesses where supervised, and both gradients are those of cross_entropy."""
     torch.manual_seed(0)
     hidden, head = (torch.randn(size, 16, requires_grad=True) for size in (50, 90))
     targets = torch.randint(0, 90, (50,))
 
-    plain = torch.nn.functional.cross_entropy(hidden @ head.T, targets, reduction="sum")
-    expected = torch.autograd.grad(plain / 3, (hidden, head))
-    loss, n_right = model.score_positions(hidden, head, targets, chunk=chunk)
-    gradients = torch.autograd.grad(loss / 3, (hidden, head))
+    weights = torch.tensor([1.0, 0.25]).repeat(25)
 
-    assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
-    assert int(n_right) == int(((hidden @ head.T).argmax(1) == targets).sum())
+    plain = torch.nn.functional.cross_entropy(hidden @ head.T, targets, reduction="none")
+    expected = torch.autograd.grad((plain * weights).sum() / 3, (hidden, head))
+    objective, loss, n_right = model.score_positions(hidden, head, targets, weights, chunk=chunk)
+    gradients = torch.autograd.grad(objective / 3, (hidden, head))
+
+    assert objective.item() == pytest.approx((plain * weights).sum().item(), rel=1e-5)
+    assert loss.item() == pytest.approx(plain[::2].sum().item(), rel=1e-5)
+    assert int(n_right) == int(((hidden @ head.T).argmax(1) == targets)[::2].sum())
     assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(expected, gradients, strict=True))
 
 
 def test_row_without_supervision_gives_zero_and_a_backward(learner: model.Learner) -> None:
     """An unsupervised row has loss 0, not NaN, and a backward pass that moves nothing."""
     score = learner(blank_row(9), longest=9)
-    score.loss.backward()
+    score.objective.backward()
 
     gradients = [weight.grad for weight in learner.parameters() if weight.grad is not None]
     assert score.loss.item() == 0.0

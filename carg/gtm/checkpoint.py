@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Pledge:
 def save(
     home: Path,
     learner: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     progress: Progress,
     pledge: Pledge,
     *,
@@ -63,7 +64,7 @@ def save(
     moments = {
         f"{name}/{moment}": gather(value)
         for name, weight in trained(learner).items()
-        for moment, value in optimizer.state[weight].items()
+        for moment, value in _holder(optimizers, weight).state[weight].items()
     }
     place = home / f"step-{progress.step:06d}"
     if world.rank == 0:
@@ -103,7 +104,15 @@ def find_checkpoints(home: Path) -> list[Path]:
     return sorted(place for place in home.glob("step-*") if (place / "state.json").exists())
 
 
-def load(place: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, pledge: Pledge) -> Progress:
+def _holder(optimizers: Sequence[torch.optim.Optimizer], weight: nn.Parameter) -> torch.optim.Optimizer:
+    """The optimizer that moves a weight."""
+    holds = (
+        (optimizer, held) for optimizer in optimizers for group in optimizer.param_groups for held in group["params"]
+    )
+    return next(optimizer for optimizer, held in holds if held is weight)
+
+
+def load(place: Path, learner: nn.Module, optimizers: Sequence[torch.optim.Optimizer], pledge: Pledge) -> Progress:
     """Put weights and optimizer back and say how far the run was.
 
     Raises TrainError when dataset, tokenizer or settings are not those of the checkpoint, and names what changed;
@@ -126,9 +135,9 @@ def load(place: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, pled
         )
     for name, weight in trained(learner).items():
         scatter_into(weight, weights[name])
-        optimizer.state[weight] = {
-            moment: _placed(moments[f"{name}/{moment}"], weight) for moment in ("step", "exp_avg", "exp_avg_sq")
-        }
+        own = {key.rsplit("/", 1)[1]: value for key, value in moments.items() if key.rsplit("/", 1)[0] == name}
+        state_of = _holder(optimizers, weight).state
+        state_of[weight] = {moment: _placed(value, weight) for moment, value in own.items()}
     return Progress(**state["progress"])
 
 

@@ -7,7 +7,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from carg.errors import TrainError, TryLater
 from carg.gtm import checkpoint
 from carg.gtm.cache import Cache
 from carg.gtm.checkpoint import Pledge, Progress
+from carg.gtm.optimizers import make_optimizers
 from carg.gtm.pack import Documents, Packed, Plan, blank_row, fill_row, plan_rows
 from carg.gtm.parallel import World, gather
 from carg.gtm.settings import EvalReport, FinetuneSettings, StepReport, checkpoint_home
@@ -87,10 +88,10 @@ def train(job: Job, *, on_step: Callable[[StepReport], None], on_eval: Callable[
     the loss diverges, naming the newest checkpoint.
     """
     settings, world, home = job.settings, job.world, checkpoint_home(job.out)
-    optimizer = make_optimizer(job.learner, settings, world)
+    optimizers = make_optimizers(job.learner, settings, world)
     progress = Progress()
     if found := checkpoint.find_checkpoints(home):
-        progress = checkpoint.load(found[-1], job.learner, optimizer, job.pledge)
+        progress = checkpoint.load(found[-1], job.learner, optimizers, job.pledge)
 
     plan = plan_epoch(job, progress.epoch)
     n_steps = settings.steps or math.ceil(settings.epochs * plan.n_rows / rows_per_step(settings))
@@ -106,7 +107,7 @@ def train(job: Job, *, on_step: Callable[[StepReport], None], on_eval: Callable[
             started = time.perf_counter()
             share = max(progress.step / n_steps, progress.elapsed_s / limit_s)
             rate = float(settings.lr or 0) * schedule(share, settings.warmup)
-            moved = _step(job, optimizer, plan, progress, rate)
+            moved = _step(job, optimizers, plan, progress, rate)
             # One clock for all: the schedule of each process must come out the same.
             step_s = world.sum([time.perf_counter() - started])[0] / world.size
             progress.elapsed_s += step_s
@@ -119,7 +120,7 @@ def train(job: Job, *, on_step: Callable[[StepReport], None], on_eval: Callable[
                 for result in evaluate(job):
                     on_eval(progress.step, result)
             if is_told or progress.step % settings.checkpoint_every == 0:
-                checkpoint.save(home, job.learner, optimizer, progress, job.pledge, world=world, keep=settings.keep)
+                checkpoint.save(home, job.learner, optimizers, progress, job.pledge, world=world, keep=settings.keep)
                 kept = progress.step
             if is_told:
                 raise TryLater(
@@ -127,33 +128,36 @@ def train(job: Job, *, on_step: Callable[[StepReport], None], on_eval: Callable[
                     "give the same command again to go on",
                 )
     if kept != progress.step:
-        checkpoint.save(home, job.learner, optimizer, progress, job.pledge, world=world, keep=settings.keep)
+        checkpoint.save(home, job.learner, optimizers, progress, job.pledge, world=world, keep=settings.keep)
     evals = evaluate(job)
     for result in evals:
         on_eval(progress.step, result)
     return Trained(progress, reports, evals, fill)
 
 
-def _step(job: Job, optimizer: torch.optim.Optimizer, plan: Plan, progress: Progress, rate: float) -> Moved:
+def _step(job: Job, optimizers: Sequence[torch.optim.Optimizer], plan: Plan, progress: Progress, rate: float) -> Moved:
     """One optimizer step; the loss is per supervised token of the whole step, over all rows and processes."""
     settings, world = job.settings, job.world
     torch.manual_seed(settings.seed + progress.step)  # a resumed run then needs no generator state
     last = min(progress.row + rows_per_step(settings), plan.n_rows)
-    rows = take_rows(job, job.train, plan, range(progress.row, last))
-    n_tokens, n_supervised = world.sum([sum(row.n_tokens for row in rows), sum(len(row.select) for row in rows)])
+    numbers = range(progress.row, last)
+    rows = take_rows(job, job.train, plan, numbers, context_weight=settings.context_weight or 0.0)
+    weights = np.concatenate([row.weights for row in rows])
+    counts = [sum(row.n_tokens for row in rows), int(np.count_nonzero(weights == 1)), float(weights.sum())]
+    n_tokens, n_supervised, weight = world.sum(counts)
     loss, n_right = 0.0, 0
     for row in rows:
         with autocast(job):
             score = job.learner(row, **row_shape(plan, job))
-        # FSDP takes the mean of gradients over processes; we divide by the count of all of them.
-        (score.loss * (world.size / max(n_supervised, 1.0))).backward()
+        # FSDP takes the mean of gradients over processes; we divide by the weight of all of them.
+        (score.objective * (world.size / max(weight, 1.0))).backward()
         loss, n_right = loss + score.loss.item(), n_right + int(score.n_right)
     norm = _clip(job.learner, settings.clip)
-    if math.isfinite(norm):
+    for optimizer in optimizers if math.isfinite(norm) else ():
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    job.learner.zero_grad(set_to_none=True)
     loss, right = world.sum([loss, n_right])
     progress.step, progress.row = progress.step + 1, last
     progress.tokens += int(n_tokens)
@@ -242,14 +246,17 @@ def rows_per_step(settings: FinetuneSettings) -> int:
     return (settings.batch_tokens or 0) // width(settings)
 
 
-def take_rows(job: Job, split: Split, plan: Plan, numbers: range) -> list[Packed]:
+def take_rows(job: Job, split: Split, plan: Plan, numbers: range, *, context_weight: float = 0.0) -> list[Packed]:
     """The rows among `numbers` that this process trains on; blank ones where there are too few for all.
 
     Every process gets equally many, for each pass through a sharded model is a joint act.
     """
     rank, size = job.world.rank, job.world.size
     pad_to = width(job.settings) if job.world.device.type == "cuda" else 0
-    own = [fill_row(split.cache, split.documents, plan, number, pad_to=pad_to) for number in numbers[rank::size]]
+    own = [
+        fill_row(split.cache, split.documents, plan, number, pad_to=pad_to, context_weight=context_weight)
+        for number in numbers[rank::size]
+    ]
     return own + [blank_row(pad_to or 8)] * (math.ceil(len(numbers) / size) - len(own))
 
 
@@ -264,17 +271,6 @@ def autocast(job: Job) -> AbstractContextManager[Any]:
     if job.compute == torch.float32 or job.world.size > 1:
         return nullcontext()
     return torch.autocast(job.world.device.type, job.compute)
-
-
-def make_optimizer(learner: nn.Module, settings: FinetuneSettings, world: World) -> torch.optim.Optimizer:
-    """AdamW that decays matrices only."""
-    weights = list(checkpoint.trained(learner).values())
-    groups = [
-        {"params": [weight for weight in weights if weight.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [weight for weight in weights if weight.dim() <= 1], "weight_decay": 0.0},
-    ]
-    fused = world.size == 1 or world.device.type == "cuda"  # there is no fused kernel for sharded weights on CPU
-    return torch.optim.AdamW(groups, lr=settings.lr or 0.0, betas=(0.9, settings.beta2), fused=fused)
 
 
 def schedule(share: float, warmup: float) -> float:

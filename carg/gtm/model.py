@@ -31,10 +31,12 @@ CHUNK = 1024
 class Score(NamedTuple):
     """What a row scored, summed over its supervised positions."""
 
+    objective: Tensor
+    """Cross-entropy in nats, times the weights; differentiable."""
     loss: Tensor
-    """Cross-entropy in nats; differentiable."""
+    """Cross-entropy of the supervised positions alone."""
     n_right: Tensor
-    """Positions whose likeliest token is the true one."""
+    """Supervised positions whose likeliest token is the true one."""
 
 
 @contextmanager
@@ -109,8 +111,9 @@ class Learner(nn.Module):
         """Loss and right guesses of a row; hidden states are (1, tokens, hidden), logits never all exist."""
         hidden = self.hidden(row, longest=longest, n_slots=n_slots)
         head: Tensor = self.model.get_output_embeddings().weight  # type: ignore[operator]
-        select, targets = (torch.from_numpy(part).to(head.device) for part in (row.select, row.targets))
-        return score_positions(hidden[0, select], head, targets)
+        parts = (row.select, row.targets, row.weights)
+        select, targets, weights = (torch.from_numpy(part).to(head.device) for part in parts)
+        return score_positions(hidden[0, select], head, targets, weights)
 
     def hidden(self, row: Packed, *, longest: int, n_slots: int = 0) -> Tensor:
         """The last hidden states of a row, (1, tokens, hidden)."""
@@ -122,9 +125,12 @@ class Learner(nn.Module):
         return states
 
 
-def score_positions(hidden: Tensor, head: Tensor, targets: Tensor, *, chunk: int = CHUNK) -> Score:
-    """Summed loss and right guesses of a linear head: hidden is (positions, width), head (vocabulary, width)."""
-    return Score(*_ChunkedLoss.apply(hidden, head, targets, chunk))  # type: ignore[no-untyped-call]
+def score_positions(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, *, chunk: int = CHUNK) -> Score:
+    """Summed losses and right guesses of a linear head: hidden is (positions, width), head (vocabulary, width).
+
+    Targets and weights are (positions,); a weight of 1 says "supervised".
+    """
+    return Score(*_ChunkedLoss.apply(hidden, head, targets, weights, chunk))  # type: ignore[no-untyped-call]
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -134,33 +140,38 @@ class _ChunkedLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, chunk: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         device = hidden.device.type
         compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        weight = head.to(compute)
-        loss = hidden.new_zeros((), dtype=torch.float32)
+        matrix = head.to(compute)
+        objective, loss = (hidden.new_zeros((), dtype=torch.float32) for _ in range(2))
         n_right = targets.new_zeros(())
         grad_hidden = torch.empty_like(hidden)
         grad_head = torch.zeros_like(head, dtype=torch.float32)
         for first in range(0, len(hidden), chunk):
-            part, true = hidden[first : first + chunk].to(compute), targets[first : first + chunk]
-            logits = (part @ weight.T).float()
-            n_right += (logits.argmax(dim=1) == true).sum()
+            part, true, weight = (whole[first : first + chunk] for whole in (hidden, targets, weights))
+            part, counts = part.to(compute), weight == 1
+            logits = (part @ matrix.T).float()
+            n_right += ((logits.argmax(dim=1) == true) & counts).sum()
             logs = logits.log_softmax(dim=1)
-            loss -= logs.gather(1, true[:, None]).sum()
+            losses = -logs.gather(1, true[:, None])[:, 0]
+            objective += (losses * weight).sum()
+            loss += losses[counts].sum()
             slope = logs.exp_()
             slope[torch.arange(len(true), device=true.device), true] -= 1.0
-            slope = slope.to(compute)
-            grad_hidden[first : first + chunk] = slope @ weight
+            slope = slope.mul_(weight[:, None]).to(compute)
+            grad_hidden[first : first + chunk] = slope @ matrix
             grad_head += slope.T @ part
         ctx.save_for_backward(grad_hidden, grad_head.to(head.dtype))
-        ctx.mark_non_differentiable(n_right)
-        return loss, n_right
+        ctx.mark_non_differentiable(loss, n_right)
+        return objective, loss, n_right
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         grad_hidden, grad_head = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_head * grads[0], None, None
+        return grad_hidden * grads[0], grad_head * grads[0], None, None, None
 
 
 def pick_compute(device: torch.device, wish: str) -> torch.dtype:

@@ -52,9 +52,11 @@ class Packed(NamedTuple):
     lengths: list[int]
     """Of the documents, in order; padding counts as one document."""
     select: NDArray[np.int64]
-    """Positions whose next token is supervised, rising."""
+    """Positions that are scored on their next token, rising: those where it is supervised, or all of them."""
     targets: NDArray[np.int64]
     """Those next tokens."""
+    weights: NDArray[np.float32]
+    """Of the targets in the loss: 1 where supervised, else the weight of context."""
     n_tokens: int
     """Tokens without padding."""
 
@@ -121,7 +123,9 @@ def _pack_pool(pool: NDArray[np.int64], lengths: NDArray[np.int64], width: int) 
     return rows
 
 
-def fill_row(cache: Cache, documents: Documents, plan: Plan, row: int, *, pad_to: int = 0) -> Packed:
+def fill_row(
+    cache: Cache, documents: Documents, plan: Plan, row: int, *, pad_to: int = 0, context_weight: float = 0.0
+) -> Packed:
     """The tokens of a row of the plan, padded to `pad_to` by a document of zeros that nothing supervises.
 
     The first token of a document is never a target: nothing before it belongs to it.
@@ -131,20 +135,24 @@ def fill_row(cache: Cache, documents: Documents, plan: Plan, row: int, *, pad_to
     lengths = [length for _, length in spans]
     n_tokens = sum(lengths)
     pieces = [cache.tokens[start : start + length] for start, length in spans]
+    weights = [np.where(piece & SUPERVISED, 1.0, context_weight) for piece in pieces]
+    for weight in weights:
+        weight[0] = 0.0
     if (padding := pad_to - n_tokens) > 0:
         lengths.append(padding)
         pieces.append(np.zeros(padding, dtype=np.uint32))
-    marked = np.concatenate(pieces)
-    ids = (marked & ~SUPERVISED).astype(np.int64)
+        weights.append(np.zeros(padding))
+    ids = (np.concatenate(pieces) & ~SUPERVISED).astype(np.int64)
+    weight = np.concatenate(weights).astype(np.float32)
+    scored = np.flatnonzero(weight)
     firsts = np.cumsum([0, *lengths[:-1]])
-    supervised = (marked & SUPERVISED) != 0
-    supervised[firsts] = False
-    select = np.flatnonzero(supervised) - 1
     positions = np.arange(len(ids)) - np.repeat(firsts, lengths)
-    return Packed(ids, positions, lengths, select, ids[select + 1], n_tokens)
+    return Packed(ids, positions, lengths, scored - 1, ids[scored], weight[scored], n_tokens)
 
 
 def blank_row(width: int) -> Packed:
     """A row of padding that nothing supervises: it scores 0 and moves no weight."""
     nothing = np.array([], dtype=np.int64)
-    return Packed(np.zeros(width, dtype=np.int64), np.arange(width), [width], nothing, nothing, 0)
+    return Packed(
+        np.zeros(width, dtype=np.int64), np.arange(width), [width], nothing, nothing, np.array([], dtype=np.float32), 0
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,8 +31,14 @@ class FinetuneSettings:
     """Tokens of one optimizer step over all processes; a multiple of `row_tokens`."""
     lr: float | None = None
     """Highest learning rate, reached after the warmup; it falls to a tenth by a cosine."""
+    context_weight: float | None = None
+    """Weight in the loss of tokens that are not supervised (definitions, state, calls). 0 for a base, which can read
+    already; a fresh model learns to read and copy from them: they are nine tokens of ten."""
     warmup: float = 0.03
     """Share of the run in which the learning rate rises."""
+    optimizer: Literal["adamw", "muon"] | None = None
+    """muon turns the updates of the decoder's matrices into near-rotations (AdamW keeps the rest): a fresh model gets
+    as far in half the steps. It needs whole matrices, hence one process. adamw for a base, which was trained so."""
     weight_decay: float = 0.1
     """Of matrices; norms and biases are left alone."""
     beta2: float = 0.95
@@ -67,7 +74,9 @@ _BY_INIT: dict[str, dict[str, Any]] = {
     "small": {"vocab_size": 16_384, "context": 8192, "row_tokens": 8192, "batch_tokens": 65_536, "lr": 6e-4},
     "1.5b": {"vocab_size": 49_152, "context": 8192, "row_tokens": 16_384, "batch_tokens": 131_072, "lr": 3e-4},
 }
-_BY_BASE: dict[str, Any] = {"vocab_size": 0, "context": 8192, "row_tokens": 16_384, "batch_tokens": 131_072, "lr": 1e-5}
+_FRESH: dict[str, Any] = {"context_weight": 0.3, "optimizer": "muon"}
+_BASE: dict[str, Any] = {"vocab_size": 0, "context": 8192, "row_tokens": 16_384, "batch_tokens": 131_072, "lr": 1e-5}
+_TAUGHT: dict[str, Any] = {"context_weight": 0.0, "optimizer": "adamw"}
 _LORA_LR = 2e-4
 
 _FREE = {"max_minutes", "checkpoint_every", "keep", "eval_every", "eval_rows", "device", "recompute", "compile"}
@@ -76,7 +85,9 @@ _FREE = {"max_minutes", "checkpoint_every", "keep", "eval_every", "eval_rows", "
 
 def resolve(settings: FinetuneSettings) -> FinetuneSettings:
     """The settings with every None filled in. Raises ConfigError with all faults at once."""
-    defaults = dict(_BY_INIT.get(settings.init or "", _BY_BASE))
+    defaults = {**_BY_INIT.get(settings.init or "", _BASE), **(_FRESH if settings.init else _TAUGHT)}
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun's: its weights are sharded, Muon needs whole ones
+        defaults["optimizer"] = "adamw"
     if settings.lora_rank:
         defaults["lr"] = _LORA_LR
     if settings.context and not settings.row_tokens:
@@ -102,13 +113,15 @@ def find_faults(settings: FinetuneSettings) -> list[str]:
         faults.append(f"vocab_size {settings.vocab_size} must be above 0")
     if settings.compute not in ("auto", "bf16", "fp32"):
         faults.append(f"compute {settings.compute!r} is none of auto, bf16, fp32")
+    if settings.optimizer not in ("adamw", "muon"):
+        faults.append(f"optimizer {settings.optimizer!r} is none of adamw, muon")
     for name in ("context", "row_tokens", "batch_tokens", "lr", "clip", "epochs", "checkpoint_every", "keep"):
         if not _is_positive(getattr(settings, name)):
             faults.append(f"{name} {getattr(settings, name)} must be above 0")
     for name in ("steps", "max_minutes"):
         if getattr(settings, name) is not None and not _is_positive(getattr(settings, name)):
             faults.append(f"{name} {getattr(settings, name)} must be above 0")
-    for name in ("weight_decay", "eval_every", "eval_rows", "lora_rank", "seed"):
+    for name in ("context_weight", "weight_decay", "eval_every", "eval_rows", "lora_rank", "seed"):
         if getattr(settings, name) < 0:
             faults.append(f"{name} {getattr(settings, name)} must not be negative")
     for name in ("warmup", "beta2"):
