@@ -42,6 +42,7 @@ class Tally:
 
     @property
     def is_whole(self) -> bool:
+        """Every slot that was requested ended."""
         return self.requested == self.accepted + self.rejected + self.failed
 
 
@@ -89,6 +90,8 @@ class Outcomes:
 
 @dataclass(slots=True)
 class _Run(Generic[Slot]):
+    """What the workers of one run share."""
+
     make: Callable[[Slot], Awaitable[Outcome]]
     on_done: Callable[[str, Outcome], None]
     stopped: BaseException | None = None

@@ -153,6 +153,7 @@ class Journal:
         return read_entry(self._fd, offset, self.path)
 
     def close(self) -> None:
+        """Everything is on the disk, and the file is closed."""
         if self._fd >= 0:
             self.sync()
             os.close(self._fd)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,6 +24,7 @@ from loopback import KEY, Loopback, answer, serve
 
 from carg.asking import Budget
 from carg.checks import judge_scene, judge_tool, read_scene
+from carg.domains import Seed
 from carg.errors import ConfigError, RecordError, TryLater
 from carg.prompts import prompt_names
 from carg.records import Definition, ErrorSpec, Instance, Json, Op, Session, Tool
@@ -43,19 +44,22 @@ from carg.world.syntax import parse_call
 from carg.world.wording import read_response
 
 
-@dataclass(frozen=True)
-class Seed:
-    """A domain as `domains.Seed` gives it, as far as the road reads it."""
+def seed_of(name: str, *, held_out: bool = False) -> Seed:
+    """A domain that nobody built a world for."""
+    return Seed(
+        name=name,
+        category="trade",
+        category_title="Trade",
+        title="Weighing",
+        summary="Things are weighed, kept and passed on.",
+        topics=("crates", "permits"),
+        held_out=held_out,
+        path=Path(f"{name}.toml"),
+        has_world=False,
+    )
 
-    name: str
-    category: str = "trade"
-    title: str = "Weighing"
-    summary: str = "Things are weighed, kept and passed on."
-    topics: tuple[str, ...] = ("crates", "permits")
-    held_out: bool = False
 
-
-SEEDS = [Seed("weighing"), Seed("keeping", held_out=True)]
+SEEDS = [seed_of("weighing"), seed_of("keeping", held_out=True)]
 
 
 @pytest.fixture
@@ -278,7 +282,7 @@ def test_a_budget_is_spent_in_several_visits(server: Loopback, tmp_path: Path) -
 
 def test_models_share_the_slots_by_their_names(server: Loopback, tmp_path: Path) -> None:
     """A slot keeps to its model whatever the order; both are in the ledger, and one budget holds for both."""
-    work = expand_by_model(tmp_path, [Seed(f"d{n}") for n in range(20)], 40, road(server, shares={"other": 0.4}))
+    work = expand_by_model(tmp_path, [seed_of(f"d{n}") for n in range(20)], 40, road(server, shares={"other": 0.4}))
     report = asyncio.run(work)
     asked = {name.partition(", ")[2]: counts["asked"] for name, counts in report.asking.items() if "tools" in name}
     picked = Counter(road(server, shares={"other": 0.4}).pick(f"d{n}/0") for n in range(20))

@@ -11,7 +11,7 @@ import warnings
 from typing import Any
 
 from carg.backends import Reply, Request
-from carg.backends.direct import response_format
+from carg.backends.enforcing import Enforcing
 from carg.backends.faults import refusal, retry_after, unreachable, without_keys
 from carg.errors import BackendError, CargError, ConfigError
 
@@ -31,27 +31,19 @@ class Chat:
                 "write PROVIDER/MODEL, as in openai/gpt-5-mini, or give --api-base for a server of your own",
             ) from fault
         self._key_name = f"{provider.upper()}_API_KEY"
-        self._takes_schema = True
+        self._enforcing = Enforcing()
 
     async def complete(self, request: Request) -> Reply:
-        """The provider's answer; a model that refuses `response_format` is asked without it from then on."""
-        with_schema = request.schema is not None and self._takes_schema
-        try:
-            return await self._ask(request, with_schema=with_schema)
-        except BackendError as fault:
-            if not with_schema or fault.retryable:
-                raise
-        reply = await self._ask(request, with_schema=False)
-        self._takes_schema = False
-        return reply
+        """The provider's answer."""
+        return await self._enforcing.ask(request, lambda extra: self._ask(request, extra))
 
     async def aclose(self) -> None:
+        """Closes the connections that litellm keeps."""
         await self._litellm.close_litellm_async_clients()
 
-    async def _ask(self, request: Request, *, with_schema: bool) -> Reply:
+    async def _ask(self, request: Request, extra: dict[str, Any]) -> Reply:
         import openai  # litellm's errors are subclasses of openai's
 
-        extra = {"response_format": response_format(request)} if with_schema else {}
         try:
             answer = await self._litellm.acompletion(
                 model=self.model,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from carg.backends import Reply, Request
+from carg.backends.enforcing import Enforcing
 from carg.backends.faults import refusal, retry_after, unreachable
 from carg.errors import BackendError, CargError, ConfigError
 
@@ -30,29 +31,17 @@ class Direct:
         self.model = name.removeprefix("openai/").removeprefix("hosted_vllm/")
         self.url = _completions_url(api_base)
         self._session: aiohttp.ClientSession | None = None
-        self._takes_schema = True
+        self._enforcing = Enforcing()
 
     async def complete(self, request: Request) -> Reply:
-        """The server's answer; a server that refuses `response_format` is asked without it from then on."""
-        with_schema = request.schema is not None and self._takes_schema
-        try:
-            return await self._post(self._payload(request, with_schema=with_schema))
-        except BackendError as fault:
-            if not with_schema or fault.retryable:
-                raise
-        reply = await self._post(self._payload(request, with_schema=False))
-        self._takes_schema = False
-        return reply
+        """The server's answer."""
+        plain = {"model": self.model, "messages": list(request.messages), **request.sampling}
+        return await self._enforcing.ask(request, lambda extra: self._post(orjson.dumps(plain | extra)))
 
     async def aclose(self) -> None:
+        """Closes the session."""
         if self._session is not None:
             await self._session.close()
-
-    def _payload(self, request: Request, *, with_schema: bool) -> bytes:
-        payload: dict[str, Any] = {"model": self.model, "messages": list(request.messages), **request.sampling}
-        if with_schema:
-            payload["response_format"] = response_format(request)
-        return orjson.dumps(payload)
 
     async def _post(self, payload: bytes) -> Reply:
         import aiohttp
@@ -101,11 +90,6 @@ class Direct:
             code=error.get("code") if isinstance(error, dict) else None,
             retry_after_s=retry_after(headers),
         )
-
-
-def response_format(request: Request) -> dict[str, Any]:
-    """What asks a server to keep to the schema. Not `strict`: that mode refuses optional fields."""
-    return {"type": "json_schema", "json_schema": {"name": request.prompt, "schema": request.schema, "strict": False}}
 
 
 def _completions_url(api_base: str) -> str:

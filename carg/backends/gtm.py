@@ -30,6 +30,7 @@ class Gtm:
         return Reply(await answer, "stop", 0, 0, 0.0, f"gtm:{self.folder}")
 
     async def aclose(self) -> None:
+        """Waits for the batch that is being decoded."""
         if self._worker is not None:
             await asyncio.gather(self._worker, return_exceptions=True)
 

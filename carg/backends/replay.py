@@ -33,4 +33,5 @@ class Replay:
         )
 
     def close(self) -> None:
+        """Closes the journal."""
         os.close(self._fd)

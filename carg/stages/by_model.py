@@ -16,12 +16,13 @@ from typing import TypeVar
 
 from carg.asking import Ask, Budget, Counts
 from carg.backends import open_backend
+from carg.domains import Seed
 from carg.errors import ConfigError
 from carg.pacing import Pace
 from carg.records import Instance, Json, Session, Tool, digest
 from carg.runner import Outcome, Outcomes, Tally, run_slots
 from carg.stages.answer import write_session, write_singles
-from carg.stages.invent import SeedLike, invent_tools
+from carg.stages.invent import invent_tools
 from carg.store import Journal, run_digest, write_part
 
 ROUNDS = 3
@@ -87,7 +88,7 @@ OnDone = Callable[[str, Outcome], None]
 
 
 async def expand_by_model(
-    folder: Path, seeds: Sequence[SeedLike], n_tools: int, road: Road, *, on_done: OnDone = lambda _name, _outcome: None
+    folder: Path, seeds: Sequence[Seed], n_tools: int, road: Road, *, on_done: OnDone = lambda _name, _outcome: None
 ) -> Report:
     """`tools` and `instances` part files with `n_tools` tools over the seeds, fewer where the model did not manage.
 
@@ -96,14 +97,14 @@ async def expand_by_model(
     if not seeds:
         raise ConfigError("no domains to invent tools for", "name some with --domains")
 
-    def plan(turn: int, done: Mapping[str, int]) -> Iterator[tuple[str, tuple[SeedLike, int, int]]]:
+    def plan(turn: int, done: Mapping[str, int]) -> Iterator[tuple[str, tuple[Seed, int, int]]]:
         missing = n_tools - done["tools"]
         for at, seed in enumerate(seeds):
             share = missing // len(seeds) + (at < missing % len(seeds))
             if share > 0:
                 yield f"{seed.name}/{turn}", (seed, share, turn)
 
-    async def make(ask: Ask, slot: tuple[SeedLike, int, int]) -> Outcome:
+    async def make(ask: Ask, slot: tuple[Seed, int, int]) -> Outcome:
         seed, share, turn = slot
         made = await invent_tools(seed, share, ask, run_seed=road.seed, part=turn)
         records: dict[str, list[Json]] = {"tools": [*made.tools], "instances": [*made.instances]}

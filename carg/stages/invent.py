@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
-from typing import Protocol
 
 from carg.asking import Ask
 from carg.checks import judge_tool
+from carg.domains import Seed
 from carg.errors import DomainError, RecordError, ReplyError
 from carg.fill import fill
 from carg.normalising import normalise_schema
@@ -51,23 +51,6 @@ _CHOSEN = ("syntax", "envelope", "error_shape", "code_style", "id_style", "pagin
 """Factors that a model may choose to suit the product."""
 
 
-class SeedLike(Protocol):
-    """What is read of a domain's seed (`domains.Seed`)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def category(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def summary(self) -> str: ...
-    @property
-    def topics(self) -> Sequence[str]: ...
-    @property
-    def held_out(self) -> bool: ...
-
-
 @dataclass(slots=True)
 class Invention:
     """What came of a seed. `n_candidates` tools were written; those refused are counted by reason."""
@@ -90,7 +73,7 @@ class _Service:
     n_rounds: int = 0
 
 
-async def invent_tools(seed: SeedLike, n_tools: int, ask: Ask, *, run_seed: int = 0, part: int = 0) -> Invention:
+async def invent_tools(seed: Seed, n_tools: int, ask: Ask, *, run_seed: int = 0, part: int = 0) -> Invention:
     """Services of the seed's domain with `n_tools` tools in all, fewer where the model does not manage.
 
     `part` tells apart several inventions for one domain. Raises what `ask` raises when even the services fail, or when
@@ -115,7 +98,7 @@ async def invent_tools(seed: SeedLike, n_tools: int, ask: Ask, *, run_seed: int 
     return made
 
 
-def _instance(seed: SeedLike, service: _Service, run_seed: int) -> Instance:
+def _instance(seed: Seed, service: _Service, run_seed: int) -> Instance:
     ids = tuple(tool.id for tool in service.tools)
     name = digest("instance", seed.name, service.name, service.convention.id, ids, run_seed)
     return Instance(
@@ -130,7 +113,7 @@ def _instance(seed: SeedLike, service: _Service, run_seed: int) -> Instance:
     )
 
 
-async def _invent_services(seed: SeedLike, n_tools: int, ask: Ask, run_seed: int, part: int) -> list[_Service]:
+async def _invent_services(seed: Seed, n_tools: int, ask: Ask, run_seed: int, part: int) -> list[_Service]:
     wanted = min(12, max(1, round(n_tools / TOOLS_A_SERVICE)))
     variables = {
         "title": seed.title,
@@ -171,7 +154,7 @@ def _convention(chosen: Mapping[str, Json], rng: Random) -> Convention:
 
 
 async def _fill_service(
-    seed: SeedLike, service: _Service, n_tools: int, ask: Ask, made: Invention, *, beside: Iterable[_Service] = ()
+    seed: Seed, service: _Service, n_tools: int, ask: Ask, made: Invention, *, beside: Iterable[_Service] = ()
 ) -> None:
     """Asks for tools until the service has `n_tools`, or its spare rounds are used up."""
     last = service.n_rounds + -(-max(0, n_tools - len(service.tools)) // BATCH) + SPARE_ROUNDS
@@ -195,7 +178,7 @@ async def _fill_service(
 
 
 async def _ask_for_tools(
-    seed: SeedLike, service: _Service, wanted: int, known: Sequence[Tool], ask: Ask
+    seed: Seed, service: _Service, wanted: int, known: Sequence[Tool], ask: Ask
 ) -> list[tuple[Tool | None, str]]:
     """(tool, "") for each that is sound, (None, complaint) for the others; asks again when none is."""
     variables = {
@@ -219,7 +202,7 @@ async def _ask_for_tools(
     return judged
 
 
-def _judge(seed: SeedLike, service: _Service, value: Json, known: Sequence[Tool]) -> list[tuple[Tool | None, str]]:
+def _judge(seed: Seed, service: _Service, value: Json, known: Sequence[Tool]) -> list[tuple[Tool | None, str]]:
     kept, out = list(known), list[tuple[Tool | None, str]]()
     for raw in value["tools"]:
         try:
