@@ -52,7 +52,9 @@ def _chance(operation: Operation, item: Input, optional: float) -> float:
         return 0.3
     if operation.kind == "update":
         return 0.25
-    return 0.25 if item.name in ("offset", "order") else optional
+    if item.name in ("offset", "order"):
+        return 0.25
+    return 1 - item.spec.optional if item.spec.optional and optional else optional
 
 
 def draw_argument(

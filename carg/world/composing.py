@@ -136,12 +136,26 @@ class Take:
 
 
 def _exchange(answered: Answered, note: Note, train: bool, invented: tuple[str, ...]) -> Exchange:
-    call = replace(answered.call, mutation=note.mutation, lookalike=note.lookalike, style=note.style)
+    # Calls before it may have changed what it was drawn for.
+    lookalike = note.lookalike if answered.call.label == "valid" else None
+    call = replace(answered.call, mutation=note.mutation, lookalike=lookalike, style=note.style)
     changes: Iterable[Change] = answered.outcome.changes if answered.outcome is not None else ()
     ops = tuple(Op(change.table, change.id, change.record) for change in changes)
-    return Exchange(
-        call, answered.response, "code", train, answered.directive, ops, invented, note.probe
-    )
+    # Where nulls are left out, so is what would have been invented there.
+    there = tuple(pointer for pointer in invented if _stands(answered.response.body, pointer))
+    return Exchange(call, answered.response, "code", train, answered.directive, ops, there, note.probe)
+
+
+def _stands(body: Json, pointer: str) -> bool:
+    place = body
+    for step in pointer.split("/")[1:]:
+        if isinstance(place, dict) and step in place:
+            place = place[step]
+        elif isinstance(place, list) and step.isdigit() and int(step) < len(place):
+            place = place[int(step)]
+        else:
+            return False
+    return True
 
 
 def choose_tools(service: Service, wanted: Iterable[str], rng: Random, *, least: int = 3) -> tuple[str, ...]:

@@ -164,15 +164,16 @@ def _tighten(surface: Surface, item: Input, schema: dict[str, Json], kind: str, 
     if kind == "enum":
         options = schema["enum"]
         keep = rng.sample(options, max(2, len(options) - rng.randint(1, max(1, len(options) // 2))))
-        if schema.get("default") is not None and schema["default"] not in keep:
-            keep.append(schema["default"])
+        if spec.default is not None and spec.default not in keep:
+            keep.append(spec.default)
         return {**schema, "enum": [option for option in options if option in keep]}
     if kind in ("high", "low"):
         low, high = float(schema.get("minimum", 0)), float(schema.get("maximum", low_high(spec)[1]))
         share = rng.uniform(0.25, 0.5)
         cut = _round_bound(high - (high - low) * share if kind == "high" else low + (high - low) * share, low, high)
-        if "default" in schema and kind == "high":
-            cut = max(cut, schema["default"])
+        default = schema.get("default", spec.default)
+        if default is not None:
+            cut = max(cut, default) if kind == "high" else min(cut, default)
         return {**schema, ("maximum" if kind == "high" else "minimum"): cut}
     if kind == "whole":
         whole = {key: (int(v) if key in ("minimum", "maximum") and v == int(v) else v) for key, v in schema.items()}

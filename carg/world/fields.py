@@ -8,7 +8,7 @@ from typing import Any
 
 from carg.world.expressions import Scope, Type
 from carg.world.model import FieldSpec, Grammar
-from carg.world.reading import NAME, Reader, did_you_mean
+from carg.world.reading import NAME, RESERVED, Reader, did_you_mean
 
 ADDRESS = ("street", "postal_code", "city", "country")
 KIND_KEYS = (
@@ -48,7 +48,7 @@ def read_field(
     reader: Reader, entry: str, name: str, raw: Any, words: Words, known: Mapping[str, FieldSpec] | None = None
 ) -> FieldSpec | None:
     """The field, without its expressions. `known` are fields that `like` may name (`hive.honey`)."""
-    if not NAME.fullmatch(name) or name in ("id", "of", "for", "now", "today", "role", "actor", "was", "limit", "offset"):
+    if not NAME.fullmatch(name) or name in RESERVED:
         reader.fault(entry, f"{name!r} cannot name a field: lower case, up to 48 characters, and no reserved word")
     item = reader.table(entry, raw)
     kinds = [key for key in KIND_KEYS if key in item]

@@ -34,7 +34,7 @@ from carg.world.model import (
     Tally,
     World,
 )
-from carg.world.reading import SLOT, Reader, did_you_mean
+from carg.world.reading import NAME, RESERVED, SLOT, Reader, did_you_mean
 
 MAX_FILE_BYTES = 512_000
 SEED_KEYS = ("title", "category", "summary", "topics", "held_out")
@@ -216,6 +216,8 @@ def _read_resources(draft: Draft) -> None:
     raws = reader.table("resources", draft.raw.get("resources", {}))
     for name, value in raws.items():
         item = reader.table(f"resources.{name}", value, RESOURCE_KEYS)
+        if not NAME.fullmatch(name) or name in RESERVED:
+            reader.fault(f"resources.{name}", f"{name!r} cannot name a resource: lower case, and no reserved word")
         specs: dict[str, FieldSpec] = {}
         for key, entry in reader.table(f"resources.{name}.fields", item.get("fields", {})).items():
             known = {**draft.all_fields, **{f"{name}.{k}": v for k, v in specs.items()}}

@@ -20,7 +20,7 @@ TERMINAL_KEPT = 0.45
 """Share of finished records that stay."""
 TRIES = 4
 BARRED_DAYS = 6
-"""How long a due thing that was refused is left alone, in days."""
+"""How long a due thing that was refused is left alone at most, in days; else a third of its window."""
 
 
 def grow_opening(setting: Setting, instance: Instance, seed: int) -> Opening:
@@ -47,7 +47,9 @@ def draw_actor(world: World, instance: Instance, rng: Random, role: str | None =
 def grow_state(setting: Setting, rng: Random) -> State:
     """A state that the world's own operations made: seeded records, then `steps` steps over `days` days."""
     world = setting.world
-    state = State({name: {} for name in world.resources}, world.start_day * DAY_S + 8 * 3600)
+    # Any day of the year: rules on months and seasons must be met on both sides.
+    start = (world.start_day + rng.randrange(365)) * DAY_S + 8 * 3600
+    state = State({name: {} for name in world.resources}, start)
     if not world.resources:
         state.now += rng.randint(0, world.days) * DAY_S + rng.randint(0, 10 * 60) * 60
         return state
@@ -96,7 +98,10 @@ def _step(
         ]
         for key in rng.sample(ready, min(2, len(ready))):
             if not try_operation(setting, state, operation, rng, focus={operation.subject: key}):
-                barred[(operation.name, key)] = state.now + BARRED_DAYS * DAY_S
+                assert operation.due is not None
+                low, high = operation.due.days
+                rest = min(BARRED_DAYS, max(0.25, (high - low) / 3))
+                barred[(operation.name, key)] = state.now + int(rest * DAY_S)
     for resource, operation in makers:
         if rng.random() < resource.pace:
             try_operation(setting, state, operation, rng)
@@ -211,8 +216,10 @@ def thin(setting: Setting, state: State, rng: Random) -> None:
             finished = [key for key in sorted(table) if table[key][resource.life] in resource.terminal]
             for key in finished[: int(len(finished) * (1 - TERMINAL_KEPT))]:
                 _remove_closure(setting, state, resource.name, key)
-        elif not setting.refers.get(resource.name) and len(table) > MOST_LOGS:
-            for key in list(table)[: len(table) - MOST_LOGS]:
+        elif not setting.refers.get(resource.name):
+            # Logs that are counted or summed stay longer: less of what they explain is lost.
+            most = MOST_LOGS * (2 if resource.name in setting.tallies else 1)
+            for key in list(table)[: max(0, len(table) - most)]:
                 del table[key]
     for owner in world.resources.values():
         for name, spec in owner.fields.items():

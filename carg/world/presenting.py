@@ -59,7 +59,9 @@ class Surface:
         self._labels = {name: label_field(resource) for name, resource in world.resources.items()}
 
     def case(self, words: str) -> str:
-        """snake_case words in the instance's case for fields."""
+        """snake_case words in the instance's case for fields; an id is always called id."""
+        if words == "id":
+            return words
         return case_words(words, self.factors["field_case"])
 
     def field_name(self, spec: FieldSpec, *, embedded: bool = False) -> str:
@@ -171,7 +173,7 @@ class Surface:
     def schema(self, spec: FieldSpec, *, body: bool) -> dict[str, Json]:
         """The JSON Schema of a field: in arguments (`body` false), or as a body shows it."""
         made = self._plain_schema(spec, body)
-        about = spec.about
+        about = spec.about or _usual_words(spec)
         if spec.unit and not (self.unit_suffix and _UNIT.fullmatch(spec.unit)):
             about = f"{about}, in {spec.unit}" if about else f"in {spec.unit}"
         if about:
@@ -355,6 +357,15 @@ class Surface:
             return "The result cannot be computed for these values."
         value = refusal.detail.get("value")
         return f"{str(refusal.detail.get('resource', 'record')).replace('_', ' ').capitalize()} {value!r} exists already."
+
+
+def _usual_words(spec: FieldSpec) -> str:
+    """What a field without a description is said to be."""
+    words = spec.name.replace("_", " ")
+    if spec.kind == "ref":
+        of = (spec.of or "").replace("_", " ")
+        return f"id of the {of}" if spec.name == spec.of else f"{words}: id of a {of}"
+    return words
 
 
 def nullable(schema: dict[str, Json]) -> dict[str, Json]:

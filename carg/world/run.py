@@ -386,9 +386,8 @@ def coerce(spec: FieldSpec, value: Any) -> Any:
         return value
     if spec.kind == "integer":
         return int(round(value))
-    if spec.kind in ("number", "tally") and isinstance(value, float):
-        rounded = round(value, spec.decimals)
-        return rounded + 0.0 if spec.kind == "number" else rounded
+    if spec.kind == "number" or (spec.tally is not None and spec.tally.field is not None):
+        return round(float(value), spec.decimals) + 0.0
     if spec.kind == "time":
         return int(value) // 60 * 60
     return int(value) if spec.kind == "date" else value

@@ -452,13 +452,17 @@ class Singles:
         # Both rows of a pair show the same tools in the same order.
         rng = Random(pair) if pair else self.rng
         names = choose_tools(service, dict.fromkeys(item.operation for item in items), rng)
-        take = Take(service, self.opening, self.actor, names, tuple(patch.values()), siblings)
-        for item in items:
-            if item.note.mutation == "sibling:removed" and not patch:
-                take.ask(item.text, replace(item.note, mutation=None), item.directive)
-            else:
+        asked = items
+        for _ in range(3):
+            take = Take(service, self.opening, self.actor, names, tuple(patch.values()), siblings)
+            for item in asked:
                 take.ask(item.text, item.note, item.directive)
-        return take.close("single", rng, pair=pair)
+            made = take.close("single", rng, pair=pair)
+            if made is None or all(exchange.train for exchange in made.exchanges):
+                return made
+            # A single exchange that is not determined is dropped, and the rest played again without it.
+            asked = [item for item, exchange in zip(asked, made.exchanges, strict=True) if exchange.train]
+        return None
 
 
 def _by_rule(after: Outcome, before: Outcome) -> bool:

@@ -1,0 +1,5 @@
+"""`python -m carg` is `carg`."""
+
+from carg.cli import main
+
+main()

@@ -1,0 +1,107 @@
+"""What people see: progress on stderr (bars on a terminal, plain lines in a log), results on stdout, tables."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+LINE_EVERY_S = 5.0
+"""How often a log gets a line."""
+
+
+class Screen:
+    """Where a command writes. `quiet` keeps progress and notes away; `as_json` results are for programs."""
+
+    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
+        self.quiet = quiet
+        self.as_json = as_json
+
+    def note(self, text: str) -> None:
+        """A line for people, on stderr."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def result(self, text: str) -> None:
+        """A line of the result, on stdout."""
+        print(text, flush=True)
+
+    def json(self, value: Any) -> None:
+        """A result for programs."""
+        import orjson
+
+        self.result(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
+        """A function to be told how much more is done."""
+        if self.quiet:
+            yield lambda _n: None
+        elif sys.stderr.isatty():
+            with self._bar(label, total, unit) as advance:
+                yield advance
+        else:
+            yield _lines(label, total, unit)
+
+    @contextlib.contextmanager
+    def _bar(self, label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = [
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        ]
+        started = time.monotonic()
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(label, total=total, rate="")
+
+            def advance(count: int) -> None:
+                done = bar.tasks[0].completed + count
+                seconds = max(time.monotonic() - started, 1e-6)
+                bar.update(task, advance=count, rate=f"{done / seconds:,.0f} {unit}/s" if unit else "")
+
+            yield advance
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], notes: str = "") -> None:
+        """A table on stdout; plain text where that is no terminal."""
+        from rich.console import Console
+        from rich.table import Table
+
+        made = Table(title=title, title_justify="left", caption=notes or None, caption_justify="left", box=None)
+        for number, column in enumerate(columns):
+            numeric = rows and all(isinstance(row[number], int | float) or row[number] is None for row in rows)
+            made.add_column(column, justify="right" if numeric else "left")
+        for row in rows:
+            made.add_row(*(_cell(value) for value in row))
+        Console(width=None if sys.stdout.isatty() else 120).print(made)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _lines(label: str, total: int | None, unit: str) -> Callable[[int], None]:
+    done, started, last = 0, time.monotonic(), time.monotonic()
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if now - last >= LINE_EVERY_S:
+            last = now
+            of = f" of {total:,}" if total else ""
+            print(f"{label}: {done:,}{of} {unit}, {done / (now - started):,.0f}/s", file=sys.stderr, flush=True)
+
+    return advance

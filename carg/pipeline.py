@@ -1,0 +1,237 @@
+"""The stages as commands run them: one folder a run, one lock, settings that may not change, manifests written last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from carg.domains import Seed, find_seed, list_seeds
+from carg.errors import ConfigError, StoreError
+from carg.records import Instance, Json, Tool
+from carg.store import (
+    check_fingerprint,
+    is_done,
+    locked,
+    parts,
+    read_manifest,
+    read_parts,
+    run_digest,
+    set_aside,
+    write_manifest,
+    write_part,
+)
+
+OnCount = Callable[[int], None]
+"""Hears how much more is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a stage made: counts worth showing, and the digest of its records."""
+
+    stage: str
+    counts: dict[str, int]
+    digest: str
+    again: bool = False
+    """Whether it was there already."""
+
+
+def choose_seeds(names: Sequence[str], *, worlds: bool) -> list[Seed]:
+    """The named domains (or paths of files), or all: all with a world where `worlds`."""
+    if names:
+        return [find_seed(name) for name in names]
+    return [seed for seed in list_seeds() if seed.has_world or not worlds]
+
+
+def _done(folder: Path, stage: str) -> Made | None:
+    if not is_done(folder, stage):
+        return None
+    found = read_manifest(folder, stage)
+    return Made(stage, found["counts"], found["digest"], again=True)
+
+
+def _finish(folder: Path, stage: str, counts: dict[str, int], digest: str, more: dict[str, Json] | None = None) -> Made:
+    write_manifest(folder, stage, {"counts": counts, "digest": digest, **(more or {})})
+    return Made(stage, counts, digest)
+
+
+def _prepare(run: Path, stage: str, settings: dict[str, Json], *, fresh: bool) -> Path:
+    folder = run / stage
+    if fresh:
+        set_aside(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    check_fingerprint(folder, stage, settings)
+    return folder
+
+
+def expand(
+    run: Path,
+    *,
+    domains: Sequence[str] = (),
+    n_tools: int | None = None,
+    n_instances: int = 4,
+    seed: int = 0,
+    road: Any = None,
+    fresh: bool = False,
+    on_count: OnCount = lambda _n: None,
+) -> Made:
+    """Tools and instances, from worlds, or by a model where a `road` is given. Goes on where it was stopped."""
+    seeds = choose_seeds(domains, worlds=road is None)
+    backend = road.fingerprint if road is not None else {"backend": "world"}
+    settings = {
+        "domains": [item.name for item in seeds],
+        "tools": n_tools,
+        "instances": None if road is not None else n_instances,
+        "seed": seed,
+        "road": backend,
+    }
+    with locked(run):
+        folder = _prepare(run, "expand", settings, fresh=fresh)
+        if (made := _done(folder, "expand")) is not None:
+            return made
+        if road is None:
+            from carg.stages.by_world import expand_by_world
+
+            report = expand_by_world(folder, seeds, n_tools, n_instances, seed)
+            return _finish(folder, "expand", {**report.records, **report.counts}, report.digest)
+        from carg.stages.by_model import expand_by_model
+
+        if n_tools is None:
+            raise ConfigError("a model needs to know how many tools to make", "give --tools N")
+        told = asyncio.run(
+            expand_by_model(folder, seeds, n_tools, road, on_done=lambda _name, out: on_count(len(out.records["tools"])))
+        )
+        return _finish(folder, "expand", told.records, told.digest, {"asking": told.asking, "refused": told.refused})
+
+
+def generate(
+    run: Path,
+    *,
+    n_exchanges: int,
+    seed: int = 0,
+    road: Any = None,
+    width: int | None = None,
+    fresh: bool = False,
+    on_count: OnCount = lambda _n: None,
+) -> Made:
+    """Sessions of about `n_exchanges` exchanges over the run's instances. Goes on where it was stopped."""
+    expanded = read_manifest(run / "expand", "expand")
+    backend = road.fingerprint if road is not None else {"backend": "world"}
+    settings = {"exchanges": n_exchanges, "seed": seed, "road": backend, "expand": expanded["digest"]}
+    with locked(run):
+        folder = _prepare(run, "generate", settings, fresh=fresh)
+        if (made := _done(folder, "generate")) is not None:
+            return made
+        if road is None:
+            return _generate_by_world(run, folder, n_exchanges, seed, width, on_count)
+        from carg.stages.by_model import generate_by_model
+
+        instances = list(read_parts(Instance, run / "expand", "instances"))
+        tools = read_parts(Tool, run / "expand", "tools")
+        told = asyncio.run(
+            generate_by_model(
+                folder,
+                instances,
+                tools,
+                n_exchanges,
+                road,
+                on_done=lambda _name, out: on_count(out.n_candidates),
+            )
+        )
+        return _finish(folder, "generate", told.records, told.digest, {"asking": told.asking, "refused": told.refused})
+
+
+def _generate_by_world(
+    run: Path, folder: Path, n_exchanges: int, seed: int, width: int | None, on_count: OnCount
+) -> Made:
+    instances = list(read_parts(Instance, run / "expand", "instances"))
+    if instances and not any(instance.operations for instance in instances):
+        # Tools that were imported have no world: valid and invalid calls can be made for them, answers cannot.
+        from carg.stages.calls_only import write_calls
+
+        calls = write_calls(run, folder, n_exchanges, seed)
+        return _finish(folder, "generate", calls.counts, calls.digest, {"calls_only": True})
+    from carg.stages.by_world import generate_by_world
+
+    report = generate_by_world(run, n_exchanges, seed, width=width, on_part=lambda counts: on_count(counts["exchanges"]))
+    return _finish(folder, "generate", {**report.counts, **report.records}, report.digest)
+
+
+def filter_sessions(
+    run: Path, *, width: int | None = None, fresh: bool = False, on_count: OnCount = lambda _n: None
+) -> Made:
+    """The checked rows in `run/dataset`, the rejects in `run/rejected`, `filter.json` and the report page."""
+    generated = read_manifest(run / "generate", "generate")
+    if generated.get("calls_only"):
+        raise StoreError(f"{run}: the run holds calls without answers", "name a model that answers: carg generate --backend")
+    with locked(run):
+        if is_done(run, "filter") and not fresh and read_manifest(run, "filter")["generate"] == generated["digest"]:
+            return Made("filter", read_manifest(run, "filter")["counts"], read_manifest(run, "filter")["digest"], again=True)
+        if (run / "dataset").exists() and not fresh:
+            raise StoreError(f"{run / 'dataset'} holds other rows", "give --fresh to set it aside and write anew")
+        from carg.filter import finish
+        from carg.parallel import map_parts
+        from carg.scene import count_parts
+
+        if fresh:
+            set_aside(run / "dataset")
+        jobs = [(run, number) for number in range(count_parts(run))]
+        for report in map_parts(_filter_one, jobs, width=width):
+            on_count(report.counts.get("exchanges/read", 0))
+        about: dict[str, Json] = {"Made by": "carg", "Digest of the sessions": generated["digest"]}
+        found = finish(run, about=about)
+        write_manifest(run, "filter", {"counts": found.counts, "digest": found.digest, "generate": generated["digest"]})
+        from carg.report import write_report
+
+        write_report(run, about=about)
+        return Made("filter", found.counts, found.digest)
+
+
+@lru_cache(2)
+def _book(run: Path, stamp: int) -> Any:
+    from carg.scene import open_book
+
+    return open_book(run)
+
+
+def _filter_one(job: tuple[Path, int]) -> Any:
+    from carg.filter import filter_part
+    from carg.render import render_row
+    from carg.scene import read_scenes
+
+    run, number = job
+    stamp = max(path.stat().st_mtime_ns for path in parts(run / "expand", "instances"))
+    return filter_part(read_scenes(_book(run, stamp), run, number), run, number, render=render_row)
+
+
+def import_tools(run: Path, files: Sequence[Path], *, seed: int = 0, fresh: bool = False) -> tuple[Made, list[Any]]:
+    """Tools that others defined, as the run's tools, an instance for each service; and what was refused, with why."""
+    from carg.importing import read_tools
+    from carg.stages.calls_only import instances_of
+
+    tools: dict[str, Tool] = {}
+    refusals: list[Any] = []
+    for path in files:
+        found = read_tools(path)
+        for tool in found.tools:
+            tools.setdefault(tool.id, tool)
+        refusals += found.refusals
+    with locked(run):
+        settings: dict[str, Json] = {"imported": sorted(str(path) for path in files), "seed": seed}
+        folder = _prepare(run, "expand", settings, fresh=fresh)
+        instances = instances_of(list(tools.values()), seed)
+        write_part(folder, "tools", 0, tools.values())
+        write_part(folder, "instances", 0, instances)
+        write_part(folder, "refusals", 0, refusals)
+        counts = {"tools": len(tools), "instances": len(instances), "refused": len(refusals)}
+        key = run_digest({"tools": tools, "instances": [item.id for item in instances]})
+        return _finish(folder, "expand", counts, key), refusals
+
+
+def told(value: object) -> dict[str, Json]:
+    """A record as plain JSON, for --json."""
+    return asdict(value)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,177 @@
+"""One call, or a chat of calls, answered by a world, a trained GTM or an LLM: the same messages as in training."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+import orjson
+
+from carg.errors import ConfigError, RecordError
+from carg.records import Instance, Opening, Response, Session
+from carg.render import system_text, user_text
+from carg.scene import Book, Scene, open_book
+from carg.store import read_parts
+from carg.world.composing import choose_tools
+from carg.world.knowledge import needed_records
+from carg.world.openings import grow_opening
+from carg.world.replay import service_of
+from carg.world.service import Answered
+from carg.world.state import State
+from carg.world.syntax import parse_call, render_call
+from carg.world.view import draw_view, service_tables
+
+ANSWER_TOKENS = 700
+
+
+@dataclass(slots=True)
+class Simulation:
+    """A service under simulation: the scene as the model reads it, the state as the world keeps it, what was said."""
+
+    scene: Scene
+    state: State | None
+    turns: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def system(self) -> str:
+        """The system text."""
+        return system_text(self.scene)
+
+    def messages(self, call: str) -> list[dict[str, str]]:
+        """The conversation up to this call, as it was rendered for training."""
+        made = [{"role": "system", "content": self.system}]
+        for said, answered in self.turns:
+            made += [{"role": "user", "content": said}, {"role": "assistant", "content": answered}]
+        return [*made, {"role": "user", "content": user_text(call)}]
+
+    def read_call(self, text: str) -> str:
+        """A call in the convention's own syntax: `{"tool": ..., "arguments": ...}` is put into it, other text is left."""
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return text
+        if not isinstance(value, dict) or "arguments" not in value or not (value.keys() & {"tool", "name"}):
+            return text
+        name = str(value.get("tool", value.get("name")))
+        definition = self.scene.definitions.get(name) or next(
+            (found for found in self.scene.definitions.values() if found.key.endswith(f"/{name}")), None
+        )
+        if definition is None:
+            known = ", ".join(self.scene.definitions)
+            raise RecordError(f"no tool {name!r} is shown here", f"the shown tools: {known}")
+        actor = self.scene.session.actor
+        signed = str(actor["credential"]) if actor and self.scene.instance.convention.factors["auth"] != "none" else None
+        return render_call(self.scene.instance.convention, definition, value["arguments"], signed)
+
+    def answer_by_world(self, call: str) -> Answered:
+        """The world's answer; its changes are made."""
+        if self.state is None:
+            raise ConfigError("no world stands behind this service", "name a model: --backend gtm:DIR or a litellm model")
+        service = service_of(self.scene.instance)
+        answered = service.answer(self.state, call, self.scene.session.actor, self.scene.definitions)
+        if answered.outcome is not None:
+            self.state.apply(answered.outcome.changes)
+        self.turns.append((call, answered.response.text))
+        return answered
+
+
+def open_simulation(run: Path, service: str | None, *, seed: int = 0, tool: str | None = None) -> Simulation:
+    """A simulation of a service of the run (`domain/service`, an instance id, or None: the first), from its opening.
+
+    Raises ConfigError where there is no such service.
+    """
+    book = open_book(run)
+    instance = _find(book, service)
+    rng = Random(f"simulate/{seed}/{instance.id}")
+    if not instance.operations:
+        session = Session("", "session", instance.id, (), ())
+        names = tuple(book.tools[key].name for key in instance.tools[:8])
+        return Simulation(book.scene(replace(session, tools=names), {}), None)
+    served = service_of(instance)
+    opening = _opening(run, instance) or grow_opening(served.setting, instance, seed)
+    wanted = [] if tool is None else [name for name in served.tools if name == tool or tool.endswith(f"/{name}")]
+    names = choose_tools(served, wanted, rng, least=6)
+    state = State(opening.tables, opening.now, dict(opening.counters))
+    tables = service_tables(served.world, instance.service)
+    view = draw_view(served.surface, state, tables, needed_records([]), [], rng, mode="partial")
+    session = Session(
+        id="",
+        kind="session",
+        instance=instance.id,
+        tools=names,
+        exchanges=(),
+        opening=opening.id,
+        view=view.to_json(),
+        actor=opening.actor,
+    )
+    return Simulation(book.scene(session, {opening.id: opening}), state.fork())
+
+
+def _opening(run: Path, instance: Instance) -> Opening | None:
+    return next((found for found in read_parts(Opening, run / "generate", "openings") if found.instance == instance.id), None)
+
+
+def _find(book: Book, service: str | None) -> Instance:
+    instances = list(book.instances.values())
+    if service is not None:
+        instances = [
+            item
+            for item in instances
+            if service in (item.id, f"{item.domain}/{item.service}", item.service, item.domain)
+        ]
+    if not instances:
+        known = sorted({f"{item.domain}/{item.service}" for item in book.instances.values()})
+        raise ConfigError(f"no service {service!r} in this run", f"it has: {', '.join(known[:12])}")
+    return instances[0]
+
+
+def answer_by_model(simulation: Simulation, call: str, backend: str, api_base: str | None) -> str:
+    """The model's answer to the call, in the conversation so far."""
+    from carg.backends import Request, open_backend
+
+    async def ask() -> str:
+        messages = tuple(simulation.messages(call))
+        async with open_backend(backend, api_base=api_base) as opened:
+            reply = await opened.complete(Request("simulate", "", messages, None, {"max_tokens": ANSWER_TOKENS}))
+        return reply.text
+
+    text = asyncio.run(ask())
+    simulation.turns.append((call, text))
+    return text
+
+
+def judge_answer(simulation: Simulation, call: str, text: str) -> str:
+    """What can be said of an answer by form alone: "valid body", "error", or why it is neither."""
+    from carg.schemas import is_valid
+    from carg.world.wording import read_response
+
+    convention = simulation.scene.instance.convention
+    parsed = parse_call(convention, call, simulation.scene.definitions)
+    definition = simulation.scene.definitions.get(parsed.tool or "")
+    try:
+        response: Response = read_response(convention, text, definition)
+    except RecordError as fault:
+        return f"not an answer of this service: {fault.message[:120]}"
+    if not response.ok:
+        return "error"
+    if definition is None or definition.returns is None:
+        return "body"
+    return "valid body" if is_valid(definition.returns, response.body) else "a body that does not fit `returns`"
+
+
+def example_call(simulation: Simulation, seed: int = 0) -> str:
+    """A valid call of one of the shown tools."""
+    from carg.world.singles import Singles
+
+    assert simulation.scene.opening is not None
+    service = service_of(simulation.scene.instance)
+    singles = Singles(service, simulation.scene.opening, Random(seed))
+    singles.actor = simulation.scene.session.actor
+    singles.turn = [service.by_name[name].operation.name for name in simulation.scene.session.tools]
+    for _ in singles.turn:
+        if (item := singles.valid()) is not None:
+            return item.text
+    raise ConfigError("no valid call was found for the shown tools", "try another --seed")
+

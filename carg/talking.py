@@ -1,0 +1,147 @@
+"""The bodies of commands that show things: simulate, domains, stats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from carg.console import Screen
+from carg.errors import DomainError
+
+
+def talk(
+    screen: Screen,
+    simulation: Any,
+    call: str | None,
+    lines: Iterable[str] | None,
+    backends: Sequence[str],
+    api_base: str | None,
+    seed: int,
+) -> None:
+    """Answer one call, or each line, by each backend."""
+    from carg.simulate import example_call
+
+    if lines is None:
+        text = simulation.read_call(call) if call else example_call(simulation, seed)
+        answer_one(screen, simulation, text, backends, api_base)
+        return
+    for line in lines:
+        if line.strip():
+            answer_one(screen, simulation, simulation.read_call(line.strip()), backends, api_base)
+
+
+def answer_one(screen: Screen, simulation: Any, text: str, backends: Sequence[str], api_base: str | None) -> None:
+    """One call, its answer by each backend, and what can be said of each answer."""
+    from carg.simulate import answer_by_model, judge_answer
+
+    answers = []
+    for backend in backends:
+        before = list(simulation.turns)
+        if backend == "world":
+            answered = simulation.answer_by_world(text).response.text
+        else:
+            answered = answer_by_model(simulation, text, backend, api_base)
+        answers.append({"backend": backend, "answer": answered, "form": judge_answer(simulation, text, answered)})
+        if len(backends) > 1:
+            # Each backend answers the same conversation; the first one's answers go on.
+            simulation.turns = before
+    if len(backends) > 1:
+        simulation.turns.append((text, answers[0]["answer"]))
+    if screen.as_json:
+        screen.json({"call": text, "answers": answers})
+        return
+    screen.result(f"call:  {text}")
+    for item in answers:
+        screen.result(f"{item['backend']} ({item['form']}):\n{item['answer']}")
+
+
+def show_domain(screen: Screen, name: str) -> None:
+    """A domain's seed, and its world's services and tools."""
+    from carg.domains import find_seed
+
+    seed = find_seed(name)
+    screen.result(f"{seed.title} ({seed.category}/{seed.name}){', held out' if seed.held_out else ''}\n{seed.summary}")
+    screen.result(f"topics: {', '.join(seed.topics)}")
+    if not seed.has_world:
+        screen.note("a seed without a world: carg expand --backend MODEL makes tools of it")
+        return
+    from carg.world.load import load_world
+
+    world = load_world(seed.path)
+    for service in world.services.values():
+        rows = [
+            (operation.name, operation.kind, operation.about[:70])
+            for operation in (world.operations[name] for name in service.operations)
+        ]
+        screen.table(f"{service.name}: {service.about}", ("tool", "kind", "what it does"), rows)
+
+
+def check_files(screen: Screen, files: Sequence[Path], services: int, width: int | None) -> None:
+    """Check domain files; raises DomainError when one has a fault."""
+    from carg.domain_check import check_domain, show_report
+    from carg.domains import find_seed, list_seeds, seed_faults
+    from carg.parallel import map_parts
+
+    if files:
+        paths = [path if path.suffix == ".toml" else find_seed(str(path)).path for path in files]
+    else:
+        paths = [seed.path for seed in list_seeds()]
+    faults = [fault for path in paths for fault in seed_faults(path)]
+    worlds = [path for path in paths if find_seed(str(path)).has_world] if not faults else []
+    n_faults = len(faults)
+    for fault in faults:
+        screen.result(fault)
+    for report in map_parts(_Checker(check_domain, services), worlds, width=width):
+        show_report(screen, report)
+        n_faults += len(report.faults)
+    screen.note(f"{len(paths)} files, {len(worlds)} with a world, {n_faults} faults")
+    if n_faults:
+        raise DomainError(f"{n_faults} faults in {len(paths)} files", "each is told above with file and entry")
+
+
+class _Checker:
+    """`check_domain` with its settings, in a form that worker processes can be given."""
+
+    def __init__(self, check: Any, services: int) -> None:
+        self.check, self.services = check, services
+
+    def __call__(self, path: Path) -> Any:
+        return self.check(path, services=self.services)
+
+
+def run_scenes(run: Path) -> Iterator[Any]:
+    """Every scene of a run."""
+    from carg.scene import count_parts, open_book, read_scenes
+
+    book = open_book(run)
+    for number in range(count_parts(run)):
+        yield from read_scenes(book, run, number)
+
+
+def show_table(screen: Screen, table: Any) -> None:
+    """A measured table."""
+    if screen.as_json:
+        from carg.pipeline import told
+
+        screen.json(told(table))
+    else:
+        screen.table(table.title, table.columns, table.rows, table.notes)
+
+
+def show_leaks(screen: Screen, run: Path) -> None:
+    """The leak and sequence tables of a run."""
+    from carg.stats.leaks import leaks, sample_calls, sequences
+
+    show_table(screen, leaks(list(sample_calls(run_scenes(run)))))
+    show_table(screen, sequences(run_scenes(run)))
+
+
+def show_tools(screen: Screen, run: Path) -> None:
+    """The tables on a run's tools."""
+    from carg.records import Tool
+    from carg.stats.tools import count_tools
+    from carg.store import read_parts
+
+    for table in count_tools(read_parts(Tool, run / "expand", "tools")):
+        show_table(screen, table)
