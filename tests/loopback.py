@@ -227,11 +227,12 @@ def _tools(user: str, rng: Random) -> Json:
     count = int(_after(user, r"Write (\d+) further tools"))
     noun = orjson.loads(_after(user, r"what people do with it:\n(.*)\n"))["resources"][0]["name"]
     known = set(re.findall(r"^(\w+):", user, re.MULTILINE))
-    made = [tool for tool in _all_tools(noun) if tool["name"] not in known]
-    return {"tools": made[:count] or _all_tools(noun)[:1]}
+    made = [tool for tool in all_tools(noun) if tool["name"] not in known]
+    return {"tools": made[:count] or all_tools(noun)[:1]}
 
 
-def _all_tools(noun: str) -> list[Json]:
+def all_tools(noun: str) -> list[Json]:
+    """Tools as a model would write them: create, read, search, delete, then actions."""
     shapes = [_create(noun), _read(noun), _search(noun), _delete(noun)]
     return shapes + [_action(noun, verb) for verb in VERBS]
 

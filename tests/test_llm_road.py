@@ -20,14 +20,14 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loopback import KEY, Loopback, answer, serve
+from loopback import KEY, Loopback, all_tools, answer, serve
 
 from carg.asking import Budget
 from carg.checks import judge_scene, judge_tool, read_scene
 from carg.domains import Seed
 from carg.errors import ConfigError, RecordError, TryLater
 from carg.prompts import prompt_names
-from carg.records import Definition, ErrorSpec, Instance, Json, Op, Session, Tool
+from carg.records import Definition, ErrorSpec, Exchange, Instance, Json, Op, Session, Tool
 from carg.scene import Scene
 from carg.schemas import faults
 from carg.stages.answer import answer_schema, model_referees
@@ -38,8 +38,9 @@ from carg.stages.telling import invented_in, spellings
 from carg.store import read_parts
 from carg.world.conventions import draw_convention
 from carg.world.predicates import prove_errors, rule_holds
-from carg.world.refusing import definition_of, judge_call, judge_gone
+from carg.world.refusing import SETTLED, definition_of, instance_of, judge_call, judge_gone
 from carg.world.shadow import Shadow
+from carg.world.stand_in import stand_in
 from carg.world.syntax import parse_call
 from carg.world.wording import read_response
 
@@ -639,3 +640,37 @@ def test_the_forecast_counts_calls_and_dollars() -> None:
     )
     assert price_of("no/such-model") is None
     assert [line.cost for line in forecast_road("no/such-model", n_domains=1, n_tools=1, n_exchanges=1)] == [None] * 5
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_the_stand_in_keeps_to_what_it_said(seed: int) -> None:
+    """Without any model: created records are found, read and searched as they were made, and gone once deleted."""
+    rng = Random(seed)
+    made = [make_tool(raw, domain="d", service="s") for raw in all_tools("crate")[:4]]
+    create, read, search, delete = (definition_of(tool) for tool in made)
+    convention = draw_convention(rng, must=SETTLED)
+    instance = instance_of(made, convention, category="trade")
+    shadow = Shadow()
+
+    def call(definition: Definition, **arguments: Json) -> Exchange:
+        return stand_in(convention, definition, arguments, shadow, rng)
+
+    opened = call(create, weight_kg=12.5, least_kg=3)
+    name = opened.response.body["crate_id"]
+    exchanges = [
+        opened,
+        call(read, crate_id=name),
+        call(search, status=opened.response.body["status"]),
+        call(create, weight_kg=1, least_kg=3),
+        call(delete, crate_id=name),
+        call(read, crate_id=name),
+    ]
+
+    assert opened.response.body["weight_kg"] == 12.5
+    assert exchanges[1].response.body == opened.response.body
+    assert exchanges[2].response.body == {"items": [opened.response.body]}
+    assert [exchange.response.ok for exchange in exchanges] == [True, True, True, False, True, False]
+    session = Session("x", "session", instance.id, ("t",), tuple(exchanges))
+    definitions = {item.name: item for item in (create, read, search, delete)}
+    assert judge_scene(read_scene(Scene(session, instance, definitions, None), model_referees())) == []

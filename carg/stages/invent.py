@@ -22,6 +22,7 @@ from carg.records import Convention, ErrorSpec, Instance, Json, Tool, digest
 from carg.schemas import schema_complaints, types_of, walk
 from carg.world.conventions import FACTORS, draw_convention
 from carg.world.predicates import prove_errors
+from carg.world.refusing import SETTLED, instance_of
 
 TOOLS_A_SERVICE = 10
 BATCH = 8
@@ -33,20 +34,6 @@ TEXT_LENGTH, LIST_LENGTH = 200, 50
 ALIKE = 0.8
 """Jaccard similarity of word 3-shingles above which two tools are one, as for corpora."""
 
-_SETTLED = {
-    "auth": "none",
-    "nesting": "flat",
-    "media": "json",
-    "nulls": "explicit",
-    "number_style": "plain",
-    "time_style": "iso_z",
-    "date_style": "iso",
-    "tool_case": "snake",
-    "field_case": "snake",
-    "terseness": "full",
-    "embed": "ids",
-}
-"""Factors that shape definitions and bodies: a model writes those itself, in this one manner."""
 _CHOSEN = ("syntax", "envelope", "error_shape", "code_style", "id_style", "paging")
 """Factors that a model may choose to suit the product."""
 
@@ -94,23 +81,11 @@ async def invent_tools(seed: Seed, n_tools: int, ask: Ask, *, run_seed: int = 0,
     for service in services:
         if service.tools:
             made.tools += service.tools
-            made.instances.append(_instance(seed, service, run_seed))
+            instance = instance_of(
+                service.tools, service.convention, category=seed.category, held_out=seed.held_out, seed=run_seed
+            )
+            made.instances.append(instance)
     return made
-
-
-def _instance(seed: Seed, service: _Service, run_seed: int) -> Instance:
-    ids = tuple(tool.id for tool in service.tools)
-    name = digest("instance", seed.name, service.name, service.convention.id, ids, run_seed)
-    return Instance(
-        id=name,
-        domain=seed.name,
-        category=seed.category,
-        service=service.name,
-        seed=int(name[:8], 16),
-        convention=service.convention,
-        tools=ids,
-        held_out=seed.held_out,
-    )
 
 
 async def _invent_services(seed: Seed, n_tools: int, ask: Ask, run_seed: int, part: int) -> list[_Service]:
@@ -142,7 +117,7 @@ async def _invent_services(seed: Seed, n_tools: int, ask: Ask, run_seed: int, pa
 
 def _convention(chosen: Mapping[str, Json], rng: Random) -> Convention:
     """A convention with the model's choices where they are choices that fit together; the others are drawn."""
-    must = dict(_SETTLED)
+    must = dict(SETTLED)
     for name in _CHOSEN:
         if chosen.get(name) in FACTORS[name]:
             try:

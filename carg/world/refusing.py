@@ -1,4 +1,4 @@
-"""Tools without a world: their definition, and what it settles of a call without state or model: label and refusal.
+"""Tools without a world: definition and instance, and what they settle of a call: label and refusal.
 
 The schema judges first, then the rules that were proved. The error is the one that the tool documents for that keyword
 and place, or the convention's own words.
@@ -7,16 +7,44 @@ and place, or the convention's own words.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from carg.errors import RecordError
-from carg.records import FAULT_ORDER, Call, Convention, Definition, ErrorSpec, Json, Tool, ToolError, Violation
+from carg.records import (
+    FAULT_ORDER,
+    Call,
+    Convention,
+    Definition,
+    ErrorSpec,
+    Instance,
+    Json,
+    Tool,
+    ToolError,
+    Violation,
+    digest,
+)
 from carg.schemas import faults
 from carg.world.predicates import rule_holds
 from carg.world.service import fault_detail
 from carg.world.shadow import subject_of
 from carg.world.syntax import parse_call, render_call
 from carg.world.wording import schema_error
+
+SETTLED = {
+    "auth": "none",
+    "nesting": "flat",
+    "media": "json",
+    "nulls": "explicit",
+    "number_style": "plain",
+    "time_style": "iso_z",
+    "date_style": "iso",
+    "tool_case": "snake",
+    "field_case": "snake",
+    "terseness": "full",
+    "embed": "ids",
+}
+"""Factors that shape definitions and bodies: without a world both are taken as they come, so these stand still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +79,16 @@ def definition_of(tool: Tool) -> Definition:
         records_result=tool.records_result,
         media=tool.media,
     )
+
+
+def instance_of(
+    tools: Sequence[Tool], convention: Convention, *, category: str, held_out: bool = False, seed: int = 0
+) -> Instance:
+    """The instance that offers these tools, all of one service, under a convention with the factors of SETTLED."""
+    ids = tuple(tool.id for tool in tools)
+    domain, service = tools[0].domain, tools[0].service
+    name = digest("instance", domain, service, convention.id, ids, seed)
+    return Instance(name, domain, category, service, int(name[:8], 16), convention, ids, held_out=held_out)
 
 
 def judge_call(
