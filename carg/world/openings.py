@@ -134,6 +134,8 @@ def due_records(setting: Setting, state: State, operation: Operation) -> list[st
         if after is None:
             continue
         start = after * DAY_S if operation.due.after.type.kind == "date" else after
+        if state.now < start + low * DAY_S:
+            continue
         wait = low + (high - low) * (int(digest(key, operation.name)[:4], 16) / 65536)
         if state.now >= start + wait * DAY_S:
             found.append(key)
@@ -221,15 +223,21 @@ def thin(setting: Setting, state: State, rng: Random) -> None:
             most = MOST_LOGS * (2 if resource.name in setting.tallies else 1)
             for key in list(table)[: max(0, len(table) - most)]:
                 del table[key]
-    for owner in world.resources.values():
+    recount(setting, state)
+
+
+def recount(setting: Setting, state: State) -> None:
+    """Bring every count and sum of the state up to date."""
+    values = {**setting.base, "now": state.now, "today": state.now // DAY_S}
+    for owner in setting.world.resources.values():
         for name, spec in owner.fields.items():
-            if spec.tally is not None:
-                frame = Frame(state.tables)
-                values = {**setting.base, "now": state.now, "today": state.now // DAY_S}
-                for key, record in state.tables[owner.name].items():
-                    value = tally_value(frame, spec.tally, key, values)
-                    if value != record[name]:
-                        state.tables[owner.name][key] = {**record, name: value}
+            if spec.tally is None:
+                continue
+            frame = Frame(state.tables)
+            for key, record in state.tables[owner.name].items():
+                value = tally_value(frame, spec.tally, key, values)
+                if value != record[name]:
+                    state.tables[owner.name][key] = {**record, name: value}
 
 
 def _remove_closure(setting: Setting, state: State, table: str, key: str) -> None:

@@ -1,0 +1,282 @@
+"""Looking for a call that a rule refuses, or lets pass: arguments at their bounds, cells that the rule reads changed,
+records added or taken away, the clock put forward; always in a state that keeps the invariants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from carg.domain_check.trials import Trial, broken_rules
+from carg.world.caller import draw_argument, draw_arguments
+from carg.world.expressions import Expression
+from carg.world.functions import DAY_S
+from carg.world.model import FieldSpec, Operation, Resource, Rule, World
+from carg.world.openings import draw_actor, recount
+from carg.world.run import Actor, Outcome, execute
+from carg.world.state import State
+
+ATTEMPTS = 150
+TRIALS = 5
+CLONES = (2, 24)
+
+
+def find_case(trials: list[Trial], operation: Operation, rule: Rule, owner: Resource | None, *, hit: bool) -> bool:
+    """Whether a call of the operation was found that the rule refuses (`hit`), or that passes it."""
+    mine = [trial for trial in trials if operation.name in trial.service.tools]
+    rng = Random(f"search/{operation.name}/{rule.code}/{hit}")
+    for trial in rng.sample(mine, min(TRIALS, len(mine))):
+        search = _Search(trial, operation, rule, owner, rng)
+        if any(search.attempt(hit) for _ in range(ATTEMPTS)):
+            return True
+    return False
+
+
+@dataclass(slots=True)
+class _Reach:
+    """What a rule reads, its lets included: inputs, cells, tables."""
+
+    names: set[str] = field(default_factory=set)
+    cells: set[tuple[str, str]] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)
+
+    def add(self, expression: Expression, lets: Mapping[str, Expression]) -> None:
+        """Add an expression with what its names stand for."""
+        self.cells |= expression.cells
+        self.tables |= expression.tables
+        for name in expression.names - self.names:
+            self.names.add(name)
+            if name in lets:
+                self.add(lets[name], lets)
+
+
+def _reach(world: World, operation: Operation, rule: Rule, owner: Resource | None) -> _Reach:
+    reach = _Reach()
+    reach.add(rule.that, dict(operation.lets))
+    if owner is not None:
+        reach.cells |= {(owner.name, name) for name in rule.that.names if name in owner.fields}
+        for effect in operation.effects:
+            if (effect.of, effect.field) in reach.cells:
+                reach.add(effect.value, dict(operation.lets))
+        for creation in operation.creates:
+            for name, value in creation.values.items():
+                if (creation.resource, name) in reach.cells:
+                    reach.add(value, dict(operation.lets))
+    for table, name in sorted(reach.cells):
+        spec = world.resources[table].fields.get(name)
+        if spec is not None and spec.tally is not None:
+            reach.tables.add(spec.tally.resource)
+            reach.cells |= {(spec.tally.resource, spec.tally.by)}
+            reach.cells |= {(spec.tally.resource, spec.tally.field)} if spec.tally.field else set()
+            reach.cells |= spec.tally.where.cells if spec.tally.where is not None else set()
+    return reach
+
+
+class _Search:
+    """One rule of one operation in one trial."""
+
+    def __init__(self, trial: Trial, operation: Operation, rule: Rule, owner: Resource | None, rng: Random) -> None:
+        self.trial, self.operation, self.rule, self.rng = trial, operation, rule, rng
+        self.world = trial.service.world
+        self.reach = _reach(self.world, operation, rule, owner)
+        self.cells = sorted(
+            cell for cell in self.reach.cells if cell[1] != "id" and self._spec(*cell).kind not in ("tally", "object")
+        )
+        self.tables = sorted(self.reach.tables)
+        self.broken = set(broken_rules(trial.setting, trial.singles.state.tables))
+
+    def _spec(self, table: str, name: str) -> FieldSpec:
+        return self.world.resources[table].fields[name]
+
+    def attempt(self, hit: bool) -> bool:
+        """One random call in one changed state; whether it is what was looked for."""
+        singles, rng = self.trial.singles, self.rng
+        state = singles.state.fork()
+        arguments = self._arguments(state)
+        if arguments is None:
+            return False
+        actor = self._actor(state)
+        moves = rng.choice((0, 1, 1, 2, 2, 3, 4))
+        try:
+            for _ in range(moves):
+                self._change(state, arguments, actor)
+            if moves:
+                recount(self.trial.setting, state)
+            outcome = execute(self.trial.setting, state, self.operation, arguments, actor)
+            return self._is_wanted(outcome, hit) and (not moves or self._is_sound(state))
+        except Exception:  # crashes are told by the random executions; here they are no find
+            return False
+
+    def _is_wanted(self, outcome: Outcome, hit: bool) -> bool:
+        refused = outcome.refusal is not None and outcome.refusal.words is self.rule.words
+        return refused if hit else self.rule.code in outcome.trace.rules and not refused
+
+    def _is_sound(self, state: State) -> bool:
+        return set(broken_rules(self.trial.setting, state.tables)) <= self.broken
+
+    def _actor(self, state: State) -> Actor:
+        world, service = self.world, self.trial.service
+        roles = world.services[self.operation.service].roles
+        able = [role for role in roles if not self.operation.roles or role in self.operation.roles]
+        role = self.rng.choice(able or list(roles))
+        name = str(draw_actor(world, service.instance, self.rng, role)["name"])
+        people = [cell for cell in self.cells if self._spec(*cell).kind in ("person", "text")]
+        if "actor" in self.reach.names and people and self.rng.random() < 0.5:
+            table, field_name = self.rng.choice(people)
+            named = [row[field_name] for row in state.tables[table].values() if row[field_name]]
+            name = self.rng.choice(named) if named else name
+        return Actor(name, role)
+
+    def _arguments(self, state: State) -> dict[str, Any] | None:
+        setting, rng, singles = self.trial.setting, self.rng, self.trial.singles
+        drawn = draw_arguments(setting, state, self.operation, rng, {}, optional=rng.choice((0.0, 0.5, 1.0)))
+        if drawn is None:
+            return None
+        for item in self.operation.inputs:
+            if item.name not in self.reach.names or item.role in ("target", "targets") and rng.random() < 0.7:
+                continue
+            chance = rng.random()
+            if not item.required and chance < 0.15:
+                drawn.pop(item.name, None)
+            elif item.spec.kind in ("integer", "number") and chance < 0.5:
+                bound = rng.choice((item.spec.low, item.spec.high))
+                if bound is not None:
+                    drawn[item.name] = int(bound) if item.spec.kind == "integer" else bound
+            elif chance < 0.75:
+                value = draw_argument(setting, state, self.operation, item, rng, {}, drawn)
+                if value is not None:
+                    drawn[item.name] = value
+        self._echo(state, drawn)
+        return singles.fit(self.trial.service.tools[self.operation.name], drawn)
+
+    def _echo(self, state: State, drawn: dict[str, Any]) -> None:
+        """Let an argument be what a record already has, or two references be the same."""
+        refs = [
+            i for i in self.operation.inputs if i.spec.kind == "ref" and i.name in self.reach.names and i.name in drawn
+        ]
+        for one, other in zip(refs, refs[1:], strict=False):
+            if one.spec.of == other.spec.of and self.rng.random() < 0.3:
+                drawn[other.name] = drawn[one.name]
+        for item in self.operation.inputs:
+            if item.name not in self.reach.names or item.role != "value" or self.rng.random() < 0.7:
+                continue
+            same = [
+                (t, n) for t, n in self.cells if self._spec(t, n).kind == item.spec.kind and item.spec.kind != "ref"
+            ]
+            if same:
+                table, name = self.rng.choice(same)
+                values = [row[name] for row in state.tables[table].values() if row[name] is not None]
+                if values:
+                    drawn[item.name] = self.rng.choice(values)
+
+    # Changes of the state ------------------------------------------------------------------------------------------
+
+    def _change(self, state: State, arguments: Mapping[str, Any], actor: Actor) -> None:
+        options: list[Callable[[State, Mapping[str, Any], Actor], None]] = []
+        options += [self._change_cell] * 4 * bool(self.cells)
+        options += [self._crowd, self._crowd, self._clone, self._empty] if self.tables else []
+        options += [self._change_barrier]
+        if self.reach.names & {"now", "today"}:
+            options += [self._wait]
+        self.rng.choice(options)(state, arguments, actor)
+
+    def _named(self, arguments: Mapping[str, Any], table: str) -> list[str]:
+        """The records of a table that the call names."""
+        found: list[str] = []
+        for item in self.operation.inputs:
+            value = arguments.get(item.name)
+            if item.spec.kind == "ref" and item.spec.of == table and value is not None:
+                found.append(value)
+            elif item.spec.item is not None and item.spec.item.of == table and value:
+                found += value
+        return found
+
+    def _change_cell(self, state: State, arguments: Mapping[str, Any], actor: Actor) -> None:
+        table, name = self.rng.choice(self.cells)
+        keys = [key for key in self._named(arguments, table) if key in state.tables[table]]
+        if not keys or self.rng.random() < 0.3:
+            keys = self._read(state, arguments, actor, table) or sorted(state.tables[table])
+        if keys:
+            self._set(state, table, self.rng.choice(keys), name, actor)
+
+    def _change_barrier(self, state: State, arguments: Mapping[str, Any], actor: Actor) -> None:
+        """Change a cell that decided the call as it stands: another rule may stand before this one."""
+        outcome = execute(self.trial.setting, state, self.operation, arguments, actor)
+        cells = [
+            (t, k, n) for t, k, n in outcome.trace.label if n is not None and n != "id" and k in state.tables.get(t, {})
+        ]
+        if cells:
+            table, key, name = self.rng.choice(cells)
+            self._set(state, table, str(key), str(name), actor)
+
+    def _read(self, state: State, arguments: Mapping[str, Any], actor: Actor, table: str) -> list[str]:
+        outcome = execute(self.trial.setting, state, self.operation, arguments, actor)
+        return sorted({str(k) for t, k, _ in outcome.trace.label if t == table and k in state.tables[table]})
+
+    def _set(self, state: State, table: str, key: str, name: str, actor: Actor) -> None:
+        record, spec = state.tables[table][key], self._spec(table, name)
+        if spec.kind != "tally":
+            state.tables[table][key] = {**record, name: self._value(state, spec, record[name], actor)}
+
+    def _value(self, state: State, spec: FieldSpec, value: Any, actor: Actor) -> Any:
+        rng = self.rng
+        if value is not None and (spec.optional or spec.only_if is not None) and rng.random() < 0.2:
+            return None
+        if spec.kind == "person" and rng.random() < 0.5:
+            return actor.name
+        if spec.kind in ("integer", "number") and rng.random() < 0.4:
+            return rng.choice((spec.low, spec.high)) if spec.low is not None and spec.high is not None else value
+        usual = {"ref": None, "date": state.now // DAY_S, "time": state.now}
+        options = self.trial.singles.other_values(spec, usual.get(spec.kind) if value is None else value)
+        if spec.kind == "ref" and value is None:
+            options = sorted(state.tables[spec.of or ""])
+        if not options:
+            options = [row[spec.name] for rows in state.tables.values() for row in rows.values() if spec.name in row][
+                :40
+            ]
+        return rng.choice(options) if options else value
+
+    def _crowd(self, state: State, arguments: Mapping[str, Any], actor: Actor) -> None:
+        """Give many records of a table the same reference or status."""
+        table = self.rng.choice(self.tables)
+        fields = [
+            n for t, n in self.cells if t == table and self._spec(t, n).kind in ("ref", "choice", "life", "boolean")
+        ]
+        for name in fields:
+            value = self._common(state, arguments, table, name, actor)
+            for key, record in sorted(state.tables[table].items()):
+                if value is not None and self.rng.random() < 0.8:
+                    state.tables[table][key] = {**record, name: value}
+
+    def _common(self, state: State, arguments: Mapping[str, Any], table: str, name: str, actor: Actor) -> Any:
+        spec = self._spec(table, name)
+        named = self._named(arguments, spec.of or "") if spec.kind == "ref" else []
+        return self.rng.choice(named) if named else self._value(state, spec, None, actor)
+
+    def _clone(self, state: State, arguments: Mapping[str, Any], actor: Actor) -> None:
+        """Add copies of a record, most of them about what the call names."""
+        table = self.rng.choice(self.tables)
+        rows = state.tables[table]
+        if not rows:
+            return
+        record = dict(rows[self.rng.choice(sorted(rows))])
+        for name in [n for t, n in self.cells if t == table and self._spec(t, n).kind in ("ref", "choice", "life")]:
+            record[name] = self._common(state, arguments, table, name, actor) or record[name]
+        for number in range(self.rng.randint(*CLONES)):
+            key = f"{record['id']}~{number}"
+            rows[key] = {**record, "id": key}
+
+    def _empty(self, state: State, arguments: Mapping[str, Any], actor: Actor) -> None:
+        """Take the records of a table away, but for those the call names or others refer to."""
+        table = self.rng.choice(self.tables)
+        kept = set(self._named(arguments, table))
+        for other, name in self.trial.setting.refers.get(table, ()):
+            kept |= {row[name] for row in state.tables[other].values() if row[name] is not None}
+        for key in [key for key in state.tables[table] if key not in kept]:
+            del state.tables[table][key]
+
+    def _wait(self, state: State, arguments: Mapping[str, Any], actor: Actor) -> None:
+        state.now += self.rng.choice(
+            (3600, 6 * 3600, DAY_S, 10 * DAY_S, 60 * DAY_S, 400 * DAY_S, -30 * DAY_S, -2 * DAY_S)
+        )
