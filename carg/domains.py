@@ -25,7 +25,7 @@ LINE_LENGTH = 4000
 """Longest line: a key of thousands of dots takes tomllib minutes, and nobody can review such a line."""
 SUMMARY_LENGTH = (80, 240)
 TOPIC_COUNT = (6, 10)
-TOPIC_WORDS = (2, 6)
+TOPIC_WORDS = (1, 6)
 TITLE_LENGTH = (2, 60)
 SEED_KEYS = ("title", "category", "summary", "topics", "held_out")
 WORLD_KEYS = ("resources", "formulas", "tables", "services")

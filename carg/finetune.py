@@ -57,13 +57,14 @@ def finetune(
         if finished := find_report(out, job):
             return finished
         trained = _run(job, on_step or (lambda report: None))
-        from carg.gtm import export, lora
+        from carg.gtm import chart, export, lora
 
         if settings.lora_rank:
             lora.merge_adapters(model)
         export.export_model(model, tokenizer, out, world)
         report = _report(job, model, trained)
         if world.rank == 0:
+            chart.draw_losses(out)
             export.write_card(report, out)
             export.write_report(report, out)
         world.wait()

@@ -103,7 +103,7 @@ def expand(
         if n_tools is None:
             raise ConfigError("a model needs to know how many tools to make", "give --tools N")
         told = asyncio.run(
-            expand_by_model(folder, seeds, n_tools, road, on_done=lambda _name, out: on_count(len(out.records["tools"])))
+            expand_by_model(folder, seeds, n_tools, road, on_done=lambda _name, out: on_count(len(out.records.get("tools", ()))))
         )
         return _finish(folder, "expand", told.records, told.digest, {"asking": told.asking, "refused": told.refused})
 

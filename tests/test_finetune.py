@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -69,6 +70,9 @@ def test_output_loads_in_transformers_and_measures_held_out_splits(
     assert "| test_tools |" in (tmp_path / "README.md").read_text()
     assert logged_steps(tmp_path) == [1, 2, 3, 4, 5, 6]
     assert report.steps == 6
+    picture = ElementTree.parse(tmp_path / "loss.svg").getroot()
+    curve = picture.findall("{http://www.w3.org/2000/svg}polyline")[1].get("points", "")
+    assert len(curve.split()) == 6
     assert report.parameters == model.num_parameters()
 
 

@@ -70,6 +70,8 @@ Loss in nats per supervised token, and the share of supervised tokens guessed ri
 | train (last tenth) | {report.loss:.4f} | {report.accuracy:.1%} | |
 {metrics}
 
+![loss by step](loss.svg)
+
 `test_tools` are tools and `test_domains` domains that were never trained on. Prompts are ChatML: a system message with
 tool definitions and state, the call as user message; use the chat template saved here and stop at `<|im_end|>`.
 Answers are simulated: never take them for a real system's.

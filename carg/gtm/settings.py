@@ -70,7 +70,7 @@ class FinetuneSettings:
 
 
 _BY_INIT: dict[str, dict[str, Any]] = {
-    "tiny": {"vocab_size": 4096, "context": 4096, "row_tokens": 4096, "batch_tokens": 4096, "lr": 3e-3},
+    "tiny": {"vocab_size": 2048, "context": 4096, "row_tokens": 4096, "batch_tokens": 4096, "lr": 1e-2},
     "small": {"vocab_size": 16_384, "context": 8192, "row_tokens": 8192, "batch_tokens": 65_536, "lr": 6e-4},
     "1.5b": {"vocab_size": 49_152, "context": 8192, "row_tokens": 16_384, "batch_tokens": 131_072, "lr": 3e-4},
 }

@@ -302,28 +302,33 @@ def describe(surface: Surface, operation: Operation, params: Mapping[str, Param]
     lines = [f"{about}."]
     if operation.kind in ("compute", "sweep", "solve"):
         formula = surface.world.formulas[operation.subject]
-        lets = dict(formula.lets)
         for output in formula.outputs:
             digits = f" (rounded to {output.decimals} decimals)" if output.decimals is not None else ""
-            lines.append(f"{surface.case(output.name)} = {express(output.value, names, lets)}{digits}.")
+            lines.append(f"{surface.case(output.name)} = {express(output.value, names)}{digits}.")
+        lines += _where(formula.lets, names)
     if operation.kind == "action":
-        lines += _effects(surface, operation, names)
+        lines += _effects(surface, operation, names) + _where(operation.lets, names)
     return " ".join(lines)
 
 
+def _where(lets: Iterable[tuple[str, Expression]], names: Mapping[str, str]) -> list[str]:
+    made = ", ".join(f"{name} = {express(expression, names)}" for name, expression in lets)
+    return [f"Where {made}."] if made else []
+
+
 def _effects(surface: Surface, operation: Operation, names: Mapping[str, str]) -> list[str]:
-    lets, made = dict(operation.lets), []
+    made = []
     for effect in operation.effects:
-        target = express(effect.target, names, lets)
-        made.append(f"{target}.{names.get('.' + effect.field, effect.field)} = {express(effect.value, names, lets)}")
+        target = express(effect.target, names)
+        made.append(f"{target}.{names.get('.' + effect.field, effect.field)} = {express(effect.value, names)}")
     for each in operation.each_effects:
-        sets = ", ".join(f"{names.get('.' + name, name)} = {express(value, names, lets)}" for name, value in each.values)
-        made.append(f"for each {each.variable} in {each.resource} if {express(each.where, names, lets)}: {sets}")
+        sets = ", ".join(f"{names.get('.' + name, name)} = {express(value, names)}" for name, value in each.values)
+        made.append(f"for each {each.variable} in {each.resource} if {express(each.where, names)}: {sets}")
     for creation in operation.creates:
         cells = ", ".join(
-            f"{names.get('.' + name, name)} = {express(value, names, lets)}" for name, value in creation.values.items()
+            f"{names.get('.' + name, name)} = {express(value, names)}" for name, value in creation.values.items()
         )
-        loop = f" for each {creation.variable} in {express(creation.over, names, lets)}" if creation.over else ""
+        loop = f" for each {creation.variable} in {express(creation.over, names)}" if creation.over else ""
         made.append(f"creates a {creation.resource.replace('_', ' ')}{loop} ({cells})")
     return [f"Effects: {'; '.join(made)}."] if made else []
 
@@ -343,18 +348,15 @@ def _names(surface: Surface, operation: Operation, params: Mapping[str, Param]) 
 
 
 def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    # Exactly as it is computed with: a constant cut to six digits gives other results.
+    return repr(value) if isinstance(value, float) and value != int(value) else f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
 class _Renamer(ast.NodeTransformer):
-    def __init__(self, names: Mapping[str, str], lets: Mapping[str, Expression]) -> None:
-        self.names, self.lets = names, lets
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = names
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        if node.id in self.lets:
-            inner = {key: value for key, value in self.lets.items() if key != node.id}
-            tree = ast.parse(self.lets[node.id].source, mode="eval").body
-            return _Renamer(self.names, inner).visit(tree)  # type: ignore[no-any-return]
         return ast.Name(self.names.get(node.id, node.id))
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
@@ -367,20 +369,20 @@ class _Renamer(ast.NodeTransformer):
         return ast.Call(node.func, [self.visit(item) for item in node.args], [])
 
 
-def express(expression: Expression, names: Mapping[str, str], lets: Mapping[str, Expression] | None = None) -> str:
-    """The expression as a definition shows it: names as presented, lets put in their place."""
+def express(expression: Expression, names: Mapping[str, str]) -> str:
+    """The expression as a definition shows it: names as presented."""
     tree = ast.parse(expression.source, mode="eval").body
-    return ast.unparse(_Renamer(names, lets or {}).visit(tree))
+    return ast.unparse(_Renamer(names).visit(tree))
 
 
 def _errors(surface: Surface, operation: Operation, params: Mapping[str, Param]) -> list[ErrorSpec]:
-    names, lets = _names(surface, operation, params), dict(operation.lets)
+    names = _names(surface, operation, params)
     convention, factors = surface.instance.convention, surface.factors
     made = []
     for rule in all_rules(surface.world, operation):
         shown = next((".".join(p.path) for k, p in params.items() if k == rule.field), None)
         state = rule.fault not in ("rule.cross_field",)
-        when = {"state" if state else "rule": f"not ({express(rule.that, names, lets)})"}
+        when = {"state" if state else "rule": f"not ({express(rule.that, names)})"}
         words = _SLOT.sub(lambda slot: f"{{{_slot_words(slot[1], names)}}}", rule.words.source)
         made.append(ErrorSpec(style_code(convention, rule.code), rule.fault, rule.status, words, shown, when))
     made += _implicit_errors(surface, operation, params)
@@ -395,7 +397,7 @@ def _errors(surface: Surface, operation: Operation, params: Mapping[str, Param])
 
 def _slot_words(source: str, names: Mapping[str, str]) -> str:
     try:
-        return ast.unparse(_Renamer(names, {}).visit(ast.parse(source.strip(), mode="eval").body))
+        return ast.unparse(_Renamer(names).visit(ast.parse(source.strip(), mode="eval").body))
     except SyntaxError:
         return source
 

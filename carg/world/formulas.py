@@ -95,6 +95,8 @@ def _read_outputs(draft: Draft, entry: str, raw: Mapping[str, Any], names: dict[
 def formula_operations(draft: Draft, formula: Formula) -> list[Operation]:
     """The tool of the formula, one for each input it sweeps, one for each it solves for."""
     inputs = tuple(Input(spec, not spec.optional and spec.default is None) for spec in formula.inputs)
+    if not formula.outputs:
+        return []
     base = Operation(formula.name, "compute", formula.name, formula.about, inputs, rules=formula.rules, lets=formula.lets)
     made = [base]
     for name in formula.sweeps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import keyword
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,10 @@ from carg.world.model import Rule, Template
 NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 SLOT = re.compile(r"\{([^{}]*)\}")
 
-RESERVED = ("id", "of", "for", "now", "today", "role", "actor", "was", "limit", "offset", "record")
+RESERVED = (
+    *keyword.kwlist,
+    *("id", "of", "now", "today", "role", "actor", "was", "limit", "offset", "record"),
+)
 """Words that expressions or calls use for something else."""
 
 STATUS = {
@@ -147,8 +151,9 @@ class Reader:
             self.fault(f"{entry}.code", f"{code!r} must be a lower-case name")
         if that is None or words is None:
             return None
-        state = bool(that.cells or that.tables or that.names & {*lets, "now", "today", "role", "actor"})
-        fault = item.get("class", "rule.limit" if state else "rule.cross_field")
+        state = bool(that.cells or that.tables or that.names & set(lets))
+        moving = state or bool(that.names & {"now", "today", "role", "actor"})
+        fault = item.get("class", "rule.limit" if moving else "rule.cross_field")
         if fault not in STATUS or fault == "state.not_found":
             self.fault(f"{entry}.class", f"{fault!r} is unknown{did_you_mean(str(fault), STATUS)}")
             return None
