@@ -11,7 +11,7 @@ from carg.world.caller import draw_arguments, draw_credential
 from carg.world.functions import DAY_S, Uncomputable, month_of
 from carg.world.model import Operation, Resource, World
 from carg.world.people import draw_person
-from carg.world.run import Actor, Refused, Run, Setting, execute, tally_value
+from carg.world.run import Actor, Refused, Run, Setting, coerce, execute, tally_over
 from carg.world.state import Frame, State
 
 MOST_LOGS = 28
@@ -125,11 +125,12 @@ def due_records(setting: Setting, state: State, operation: Operation) -> list[st
     resource = setting.world.resources[operation.subject]
     frame, found = Frame(state.tables), []
     low, high = operation.due.days
+    values = {**setting.base, "now": state.now, "today": state.now // DAY_S}
     for key in frame.ids(resource.name):
         record = state.tables[resource.name][key]
         if operation.moves_from and resource.life and record[resource.life] not in operation.moves_from:
             continue
-        values = {**setting.base, resource.name: key, "now": state.now, "today": state.now // DAY_S}
+        values[resource.name] = key
         after = operation.due.after.run(frame.get, frame.scan, values)
         if after is None:
             continue
@@ -233,9 +234,12 @@ def recount(setting: Setting, state: State) -> None:
         for name, spec in owner.fields.items():
             if spec.tally is None:
                 continue
-            frame = Frame(state.tables)
+            frame, named = Frame(state.tables), dict[str, list[str]]()
+            for key, record in frame.records(spec.tally.resource):
+                if record[spec.tally.by] is not None:
+                    named.setdefault(record[spec.tally.by], []).append(key)
             for key, record in state.tables[owner.name].items():
-                value = tally_value(frame, spec.tally, key, values)
+                value = coerce(spec, tally_over(frame, spec.tally, named.get(key, ()), values))
                 if value != record[name]:
                     state.tables[owner.name][key] = {**record, name: value}
 

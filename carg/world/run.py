@@ -365,17 +365,20 @@ class Own(dict[str, Any]):
 
 def tally_value(frame: Frame, tally: Tally, owner: str, values: Mapping[str, Any]) -> float:
     """The count or sum of the records that name the owner."""
+    named = [key for key, record in frame.records(tally.resource) if record.get(tally.by) == owner]
+    return tally_over(frame, tally, named, values)
+
+
+def tally_over(frame: Frame, tally: Tally, keys: Iterable[str], values: Mapping[str, Any]) -> float:
+    """The count or sum over those of these records that the tally takes in."""
     reads = len(frame.reads)
     total: float = 0
     scope = dict(values)
-    for key in frame.ids(tally.resource):
-        record = frame.find(tally.resource, key)
-        if record is None or record.get(tally.by) != owner:
-            continue
+    for key in sorted(keys):
         scope[tally.resource] = key
         if tally.where is not None and not tally.where.run(frame.get, frame.scan, scope):
             continue
-        total += 1 if tally.field is None else (record.get(tally.field) or 0)
+        total += 1 if tally.field is None else ((frame.find(tally.resource, key) or {}).get(tally.field) or 0)
     del frame.reads[reads:]
     return total
 

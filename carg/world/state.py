@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,15 @@ class Frame:
         self.reads.append((table, key, name))
         record = self.find(table, key)
         return None if record is None else record[name]
+
+    def records(self, table: str) -> Iterator[tuple[str, Record]]:
+        """(id, record) of a table, in no order that means anything, unread."""
+        changed = self.over.get(table) if self.over is not None else None
+        if not changed:
+            yield from self.tables[table].items()
+            return
+        yield from ((key, record) for key, record in self.tables[table].items() if key not in changed)
+        yield from ((key, record) for key, record in changed.items() if record is not None)
 
     def scan(self, table: str) -> list[str]:
         """The ids of a table, sorted."""
