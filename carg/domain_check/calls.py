@@ -17,7 +17,7 @@ from carg.world.caller import draw_arguments
 from carg.world.definitions import show_arguments
 from carg.world.model import Operation, World
 from carg.world.openings import draw_actor
-from carg.world.run import Outcome
+from carg.world.run import Actor, Outcome, execute
 from carg.world.state import Change
 
 VALID_LEAST = 0.6
@@ -69,7 +69,16 @@ def _check_valid(found: Findings, world: World, trials: list[Trial], reached: Re
     for name, known in had.items():
         share, entry = sum(known) / len(known), entry_of(world.operations[name])
         reason = ", ".join(f"{text} ({count} times)" for text, count in reasons[name].most_common(3)) or "nothing drawn"
-        if share == 0:
+        elsewhere = (
+            [trial for trial in trials if _is_valid_somewhere(trial, world.operations[name])] if share == 0 else []
+        )
+        if elsewhere:
+            found.warn(
+                entry,
+                f"{name} has no valid call in any of its {len(known)} services, one in {len(elsewhere)} of all "
+                f"{len(trials)} grown states; in the way: {reason}",
+            )
+        elif share == 0:
             found.fault(
                 entry, f"{name} has no valid call in any of {len(known)} services; what stood in the way: {reason}"
             )
@@ -92,6 +101,17 @@ def _has_valid(found: Findings, trial: Trial, name: str, reached: Reached, reaso
             _tell_crash(found, operation, fault)
             return False
     reasons.update(_obstacles(trial, operation, reached))
+    return False
+
+
+def _is_valid_somewhere(trial: Trial, operation: Operation) -> bool:
+    """Whether the plain operation, no definition drawn, has a valid call in this state."""
+    singles, roles = trial.singles, sorted(operation.roles)
+    actor = Actor("Nobody", roles[0] if roles else trial.service.world.services[operation.service].roles[0])
+    for _ in range(12):
+        drawn = draw_arguments(trial.setting, singles.state, operation, singles.rng, {})
+        if drawn is not None and execute(trial.setting, singles.state, operation, drawn, actor).refusal is None:
+            return True
     return False
 
 

@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from carg.domain_check.trials import Trial, broken_rules
+from carg.domain_check.trials import Trial
 from carg.world.caller import draw_argument, draw_arguments
 from carg.world.expressions import Expression
 from carg.world.functions import DAY_S
 from carg.world.model import FieldSpec, Operation, Resource, Rule, World
-from carg.world.openings import draw_actor, recount
+from carg.world.openings import broken_invariants, draw_actor, recount
 from carg.world.run import Actor, Outcome, execute
 from carg.world.state import State
 
 ATTEMPTS = 150
 TRIALS = 5
 CLONES = (2, 24)
+REPAIRS = 30
 
 
 def find_case(trials: list[Trial], operation: Operation, rule: Rule, owner: Resource | None, *, hit: bool) -> bool:
@@ -84,7 +85,7 @@ class _Search:
             cell for cell in self.reach.cells if cell[1] != "id" and self._spec(*cell).kind not in ("tally", "object")
         )
         self.tables = sorted(self.reach.tables)
-        self.broken = set(broken_rules(trial.setting, trial.singles.state.tables))
+        self.broken = set(broken_invariants(trial.setting, trial.singles.state.tables))
 
     def _spec(self, table: str, name: str) -> FieldSpec:
         return self.world.resources[table].fields[name]
@@ -103,17 +104,43 @@ class _Search:
                 self._change(state, arguments, actor)
             if moves:
                 recount(self.trial.setting, state)
-            outcome = execute(self.trial.setting, state, self.operation, arguments, actor)
-            return self._is_wanted(outcome, hit) and (not moves or self._is_sound(state))
+            if not self._is_case(state, arguments, actor, hit):
+                return False
+            return not moves or self._mend(state, arguments, actor, hit)
         except Exception:  # crashes are told by the random executions; here they are no find
             return False
+
+    def _is_case(self, state: State, arguments: dict[str, Any], actor: Actor, hit: bool) -> bool:
+        outcome = execute(self.trial.setting, state, self.operation, arguments, actor)
+        return self._is_wanted(outcome, hit)
+
+    def _mend(self, state: State, arguments: dict[str, Any], actor: Actor, hit: bool) -> bool:
+        """Whether the case still stands once the changed state keeps its invariants, after a few repairs."""
+        for _ in range(REPAIRS):
+            broken = [text for text in broken_invariants(self.trial.setting, state.tables) if text not in self.broken]
+            if not broken:
+                return self._is_case(state, arguments, actor, hit)
+            self._repair(state, broken[0], actor)
+            recount(self.trial.setting, state)
+        return False
+
+    def _repair(self, state: State, broken: str, actor: Actor) -> None:
+        head, _, code = broken.rpartition(": ")
+        table, _, key = head.partition(" ")
+        clones = [(name, other) for name in self.tables for other in state.tables[name] if "~" in other]
+        if clones and self.rng.random() < 0.7:
+            name, other = clones[-1]
+            del state.tables[name][other]
+            return
+        resource = self.world.resources[table]
+        fields = sorted({name for rule in resource.always if rule.code == code for name in rule.that.names})
+        fields = [name for name in fields if name in resource.fields]
+        if fields:
+            self._set(state, table, key, self.rng.choice(fields), actor)
 
     def _is_wanted(self, outcome: Outcome, hit: bool) -> bool:
         refused = outcome.refusal is not None and outcome.refusal.words is self.rule.words
         return refused if hit else self.rule.code in outcome.trace.rules and not refused
-
-    def _is_sound(self, state: State) -> bool:
-        return set(broken_rules(self.trial.setting, state.tables)) <= self.broken
 
     def _actor(self, state: State) -> Actor:
         world, service = self.world, self.trial.service

@@ -107,7 +107,10 @@ def check_fields(found: Findings, world: World) -> None:
                 continue
             if (resource.name, name) in raised:
                 continue
-            if spec.kind in ("integer", "number"):
+            if (resource.name, name) in created:
+                if spec.kind in ("integer", "number"):
+                    found.row("numbers set once, at creation", f"{resource.name}.{name}", "no action raises or lowers it")
+            elif spec.kind in ("integer", "number"):
                 found.warn(entry, "no action raises or lowers this number; let one set it, or change written_by")
-            elif (resource.name, name) not in created and spec.start is not None:
+            elif spec.start is not None:
                 found.warn(entry, "written_by actions, but no action sets it: it keeps its start for ever")

@@ -132,7 +132,7 @@ def _check_due(found: Findings, world: World, trials: list[Trial]) -> None:
             )
     for name, count in late.items():
         found.row("overdue by more than three weeks", name, f"{count} of {able[name]}")
-        if count > 5 and count > 0.25 * able[name]:
+        if world.operations[name].moves_to is not None and count > 5 and count > 0.25 * able[name]:
             found.warn(
                 f"actions.{name}.due",
                 f"{count} of {able[name]} records are overdue by more than {SLACK_DAYS} days: "
