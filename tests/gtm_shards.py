@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+
+torch.set_num_threads(1)  # two threads that wait for each other on a busy machine are ten times slower
 
 TITLES = ("Dune", "Emma", "Ulysses", "Middlemarch", "Solaris", "Zoë's Café", "Ficciones", "Nausea")
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string()), ("train", pa.bool_())])
@@ -69,7 +72,6 @@ def write_dataset(folder: Path, *, train: int = 48, held_out: int = 6, seed: int
 
 def save_base(home: Path, *, context: int = 2048, loudness: float = 1.0) -> Path:
     """A folder with a two-layer model of 16 channels and its tokenizer; `loudness` scales its matrices."""
-    import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     from carg.gtm.model import hush

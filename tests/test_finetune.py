@@ -85,7 +85,7 @@ def test_init_trains_a_tokenizer_and_a_fresh_model(dataset: Path, tmp_path: Path
 
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["vocab_size"] == 320
-    assert 5.4 < seen[0].loss < 6.3
+    assert 5.4 < seen[0].loss < 7.0
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,169 @@
+"""`carg demo`: the whole journey in minutes, and a last screen that says what was made and how good it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from carg.console import Screen
+
+N_INSTANCES = 3
+"""Conventions a service: enough to see variety, few enough for minutes."""
+N_JUDGED = 40
+"""Answers of the trained model that are judged; the share is rough, and said to be."""
+LONGEST_PROMPT = 9_000
+"""Characters; longer conversations are beyond what a tiny model reads in its context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How the trained model did on calls of tools it never saw: counts of answers, and one example."""
+
+    asked: int
+    readable: int
+    valid: int
+    same_outcome: int
+    exact: int
+    call: str
+    truth: str
+    answer: str
+
+
+def show_demo(screen: Screen, run: Path, *, exchanges: int, minutes: float, seed: int, fresh: bool) -> None:
+    """Run every stage, then tell what came of it."""
+    from carg.pipeline import expand, filter_sessions, generate
+    from carg.store import set_aside
+    from carg.training import train
+
+    began = time.monotonic()
+    if fresh:
+        set_aside(run)
+    screen.note("1/5 expand: tools and conventions from the worlds that ship")
+    expanded = expand(run, n_instances=N_INSTANCES, seed=seed)
+    screen.note(f"2/5 generate: calls and answers for {expanded.counts['tools']:,} tools, proved by execution")
+    with screen.progress("generate", exchanges, "exchanges") as advance:
+        generated = generate(run, n_exchanges=exchanges, seed=seed, on_count=advance)
+    screen.note("3/5 filter: every exchange is parsed, checked and executed again")
+    with screen.progress("filter", generated.counts["exchanges"], "exchanges") as advance:
+        filtered = filter_sessions(run, on_count=advance)
+    screen.note(f"4/5 finetune: a tiny model from scratch, {minutes:g} minutes")
+    model = run / "model"
+    report = train(screen, run / "dataset", model, fresh=False, init="tiny", max_minutes=minutes, epochs=100.0, seed=seed)
+    screen.note("5/5 simulate: the model answers calls of tools that it never saw")
+    judged = judge_model(run, model, seed)
+    _last_screen(screen, run, expanded.counts, filtered.counts, report, judged, time.monotonic() - began)
+
+
+def judge_model(run: Path, model: Path, seed: int, n_judged: int = N_JUDGED) -> Judged | None:
+    """The model's answers to first calls of held-out rows; None where there are none."""
+    from carg.gtm.decode import answer, load_gtm
+    from carg.shards import read_rows
+
+    chosen = []
+    for split in ("test_tools", "test_domains", "validation"):
+        for row in read_rows(run / "dataset", "simulator", split):
+            if len(row["messages"][0]["content"]) < LONGEST_PROMPT and row["messages"][2]["train"]:
+                chosen.append(row)
+            if len(chosen) >= n_judged:
+                break
+    if not chosen:
+        return None
+    gtm = load_gtm(model)
+    texts = answer(gtm, [row["messages"][:2] for row in chosen], max_new_tokens=400)
+    return _judge(run, chosen, texts)
+
+
+def _judge(run: Path, rows: list[dict[str, Any]], texts: list[str]) -> Judged:
+    import orjson
+
+    from carg.errors import RecordError
+    from carg.records import Definition
+    from carg.scene import open_book
+    from carg.schemas import is_valid
+    from carg.world.replay import service_of
+    from carg.world.syntax import parse_call
+    from carg.world.wording import read_response
+
+    book = open_book(run)
+    readable = valid = same = exact = 0
+    best = (-1, 0)
+    for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        meta = orjson.loads(row["meta"])
+        service = service_of(book.instances[meta["instance"]])
+        convention = service.convention
+        call, truth = row["messages"][1]["content"], row["messages"][2]["content"]
+        parsed = parse_call(convention, call, service.definitions)
+        definition: Definition | None = service.definitions.get(parsed.tool or "")
+        score = 0
+        try:
+            response = read_response(convention, text, definition)
+            readable += 1
+            score = 1
+            fits = definition is None or not response.ok or is_valid(definition.returns, response.body)
+            valid += fits
+            agrees = response.ok == meta["exchanges"][0]["ok"]
+            same += fits and agrees
+            score += fits + agrees
+        except RecordError:
+            pass
+        exact += text == truth
+        score += 2 * (text == truth)
+        best = max(best, (score, -place))
+    place = -best[1]
+    row = rows[place]
+    return Judged(
+        len(rows), readable, valid, same, exact, row["messages"][1]["content"], row["messages"][2]["content"], texts[place]
+    )
+
+
+def _last_screen(
+    screen: Screen,
+    run: Path,
+    expanded: dict[str, int],
+    filtered: dict[str, int],
+    report: Any,
+    judged: Judged | None,
+    seconds: float,
+) -> None:
+    if screen.as_json:
+        from carg.pipeline import told
+
+        screen.json({"run": str(run), "expand": expanded, "filter": filtered, "judged": told(judged) if judged else None})
+        return
+    rows = [
+        ("tools", f"{expanded['tools']:,} in {expanded['worlds']} worlds ({expanded['authored']:,} authored)"),
+        ("conventions", f"{expanded['instances']:,} instances of {expanded['services']} services"),
+        ("exchanges kept", f"{filtered['exchanges/kept']:,} of {filtered['exchanges/read']:,} in {filtered['rows/kept']:,} rows"),
+        ("dataset", f"{run}/dataset   (datasets.load_dataset('{run}/dataset', 'simulator'))"),
+        ("report", f"{run}/report.html"),
+        ("model", f"{run}/model   ({report.parameters / 1e6:.1f} M parameters, {report.tokens:,} tokens seen)"),
+        ("token accuracy", f"{report.accuracy:.1%} at the end of training"),
+        ("time", f"{seconds / 60:.1f} minutes"),
+    ]
+    screen.table("What was made", ("", ""), rows)
+    if judged is not None:
+        _show_judged(screen, judged)
+    screen.result("")
+    screen.result("Try next:")
+    screen.result(f"  carg simulate --run {run} --backend world --backend gtm:{run}/model")
+    screen.result(f"  carg stats tools --run {run}")
+    screen.result("  carg finetune --run RUN --base Qwen/Qwen2.5-1.5B     (on a GPU, with more exchanges)")
+
+
+def _show_judged(screen: Screen, judged: Judged) -> None:
+    screen.result("")
+    screen.result(f"A call of a tool that the model never saw:\n  {_short(judged.call)}")
+    screen.result(f"the world answers:\n  {_short(judged.truth)}")
+    screen.result(f"the tiny model answers:\n  {_short(judged.answer)}")
+    screen.result(
+        f"Of {judged.asked} such calls the model answered {judged.readable} readably, {judged.valid} in a valid form, "
+        f"{judged.same_outcome} with the right outcome (success or error), {judged.exact} exactly. This is the best of "
+        "them. Minutes of training teach the form, not the work: a 1.5 B model on a GPU is what the data is for."
+    )
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 400 else f"{flat[:400]}..."

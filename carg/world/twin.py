@@ -1,0 +1,359 @@
+"""The twin of a session: another grown world that agrees with all that a model can read, and differs in what is hidden.
+
+The session is executed on both. Where `knowledge` says that a label or a value is determined, both must agree: the
+twin is the test of the read set, and the control in `evaluate`. It leans on nothing but view, answers and refusals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass, field
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+from carg.records import Instance, Json
+from carg.scene import Scene
+from carg.world.functions import DAY_S
+from carg.world.knowledge import Knowledge
+from carg.world.model import FieldSpec, Operation
+from carg.world.openings import grow_state
+from carg.world.replay import service_of, start_state
+from carg.world.run import Setting
+from carg.world.service import OUTAGES, Answered, Service
+from carg.world.state import Change, Record, State
+from carg.world.view import View, service_tables, view_of
+
+FRESH = 500_000
+"""Numbers of the twin's own ids: beyond any that a session can name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """What was said to be determined, and came out otherwise in the twin. `place` is "label" or a JSON pointer."""
+
+    session: str
+    number: int
+    """Of the exchange, from 0."""
+    operation: str
+    place: str
+    world: Json
+    twin: Json
+
+
+@dataclass(slots=True)
+class Twin:
+    """The twin under way: a service with other salts, its state, and which records nobody has named yet."""
+
+    service: Service
+    state: State
+    view: View
+    rng: Random
+    own: dict[str, list[str]]
+    """Ids of the twin's own records, by table; they take over the id of the world's record once it is named."""
+    gone: set[tuple[str, str]] = field(default_factory=set)
+    """What the world said is not there."""
+
+    @property
+    def setting(self) -> Setting:
+        """The world as the twin runs it."""
+        return self.service.setting
+
+    def admit(self, table: str, key: str | None) -> None:
+        """Make sure that a record of this id exists: one of the twin's own takes it over, references follow."""
+        if key is None or key in self.state.tables[table] or (table, key) in self.gone:
+            return
+        rows, own = self.state.tables[table], self.own[table]
+        if own:
+            old = own.pop(self.rng.randrange(len(own)))
+            self.rename(table, old, key)
+        elif rows:
+            rows[key] = {**rows[self.rng.choice(sorted(rows))], "id": key}
+
+    def rename(self, table: str, old: str, key: str) -> None:
+        """Give a record another id, and all references to it."""
+        rows = self.state.tables[table]
+        record = rows.pop(old)
+        rows[key] = {**record, "id": key} if "id" in record else record
+        for other, name in self.setting.refers.get(table, ()):
+            for hit, found in self.state.tables[other].items():
+                if found[name] == old:
+                    self.state.tables[other][hit] = {**found, name: key}
+
+    def banish(self, table: str, key: str) -> None:
+        """Take the id away again: the world has no such record."""
+        self.gone.add((table, key))
+        if key in self.state.tables[table]:
+            fresh = self.setting.mint(self.setting.world.resources[table], FRESH * 2 + len(self.gone))
+            self.rename(table, key, fresh)
+            self.own[table].append(fresh)
+
+    def put(self, table: str, key: str, name: str, value: Any) -> None:
+        """Adopt one cell; what it refers to exists then."""
+        self.admit(table, key)
+        record = self.state.tables[table].get(key)
+        if record is None:
+            return
+        self.state.tables[table][key] = {**record, name: value}
+        spec = self.setting.world.resources[table].fields[name]
+        if spec.kind == "ref" and spec.of is not None:
+            self.admit(spec.of, value)
+
+
+def twin_of(scene: Scene, seed: int) -> Twin:
+    """The twin of a scene's opening: it agrees with the view and differs in the rest, by `seed`."""
+    session, opening = scene.session, scene.opening
+    assert opening is not None
+    service = _twin_service(service_of(scene.instance).with_siblings(session.siblings), seed)
+    grown = _grown(scene.instance.id, service, seed)
+    truth, view, rng = start_state(opening, session), view_of(session.view), Random(f"twin/{session.id}/{seed}")
+    tables = _own_tables(service.setting, grown, opening.now, rng)
+    counters = {name: count if view.counters else count + rng.randint(1, 9) for name, count in truth.counters.items()}
+    own = {name: sorted(table) for name, table in tables.items()}
+    twin = Twin(service, State(tables, opening.now, counters), view, rng, own)
+    read = service_tables(service.world, scene.instance.service) if view.mode != "withheld" else ()
+    for name in read:
+        rest = [key for key in truth.tables[name] if key not in set(view.ids.get(name, ()))]
+        _keep(twin, name, len(rest))
+        for key in view.ids.get(name, ()):
+            if key in truth.tables[name]:
+                tables[name][key] = truth.tables[name][key]
+        if view.rule == "closed":
+            for key in rest:
+                twin.admit(name, key)
+    for name, keys in view.ids.items():
+        for key in keys:
+            _admit_references(twin, name, tables[name].get(key))
+    return twin
+
+
+def answers_of_twin(scene: Scene, seed: int) -> list[Answered]:
+    """What the twin answers to each call of the session; after each it takes up what the world's answer told."""
+    return [other for _, other in _play(scene, seed)]
+
+
+def compare(scene: Scene, seed: int) -> list[Disagreement]:
+    """Each label and each value that is said to be determined, but is another in the twin."""
+    opening = scene.opening
+    if opening is None or not opening.tables:
+        return []
+    knowledge = Knowledge(view_of(scene.session.view), start_state(opening, scene.session).tables)
+    found: list[Disagreement] = []
+    for number, (answered, other) in enumerate(_play(scene, seed)):
+        determined, invented = knowledge.judge(answered)
+        if not determined:
+            continue
+        operation = answered.tool.operation.name if answered.tool is not None else ""
+        for place, one, two in _differences(answered, other, invented):
+            found.append(Disagreement(scene.session.id, number, operation, place, one, two))
+    return found
+
+
+def _differences(answered: Answered, other: Answered, invented: tuple[str, ...]) -> Iterator[tuple[str, Json, Json]]:
+    one, two = _label(answered), _label(other)
+    if one != two:
+        yield "label", one, two
+        return
+    here, there = (dict(leaves(item.response.body, "")) for item in (answered, other))
+    for pointer in sorted(here.keys() | there.keys()):
+        covered = any(pointer == place or pointer.startswith(f"{place}/") for place in invented)
+        if not covered and here.get(pointer) != there.get(pointer):
+            yield pointer, here.get(pointer), there.get(pointer)
+
+
+def _label(answered: Answered) -> list[Json]:
+    fault = answered.call.violates[0] if answered.call.violates else None
+    return [answered.call.label, fault and fault.fault, fault and fault.code, fault and fault.field]
+
+
+def leaves(value: Json, pointer: str) -> Iterator[tuple[str, Json]]:
+    """(JSON pointer, value) of every part of a body that holds no other; empty lists and objects are leaves."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if not items or not value:
+        yield pointer, value
+        return
+    for key, item in items:
+        yield from leaves(item, f"{pointer}/{key}")
+
+
+# Growing ------------------------------------------------------------------------------------------------------------
+
+
+def _twin_service(service: Service, seed: int) -> Service:
+    twin, surface = copy(service), copy(service.surface)
+    instance: Instance = service.instance
+    salt = f"twin/{seed}/{instance.seed}"
+    surface.setting = Setting(service.world, instance.knobs, id_style=surface.factors["id_style"], salt=salt)
+    twin.surface = surface
+    return twin
+
+
+_grown_states: dict[tuple[str, int], State] = {}
+GROWN_KEPT = 16
+
+
+def _grown(instance: str, service: Service, seed: int) -> State:
+    key = (instance, seed)
+    if key not in _grown_states:
+        if len(_grown_states) >= GROWN_KEPT:
+            _grown_states.pop(next(iter(_grown_states)))
+        _grown_states[key] = grow_state(service.setting, Random(service.setting.salt))
+    return _grown_states[key]
+
+
+def _own_tables(setting: Setting, grown: State, now: int, rng: Random) -> dict[str, dict[str, Record]]:
+    """The grown tables under ids of their own, in drawn order, moved to the world's time."""
+    names: dict[tuple[str, str], str] = {}
+    for table, rows in grown.tables.items():
+        for number, key in enumerate(rows):
+            names[table, key] = setting.mint(setting.world.resources[table], FRESH + number)
+    days = (now - grown.now) // DAY_S
+    made: dict[str, dict[str, Record]] = {}
+    for table, rows in grown.tables.items():
+        fields = setting.world.resources[table].fields
+        keys = rng.sample(sorted(rows), len(rows))
+        made[table] = {
+            names[table, key]: {
+                "id": names[table, key],
+                **{name: _moved(spec, rows[key][name], names, days) for name, spec in fields.items()},
+            }
+            for key in keys
+        }
+    return made
+
+
+def _moved(spec: FieldSpec, value: Any, names: dict[tuple[str, str], str], days: int) -> Any:
+    if value is None:
+        return None
+    if spec.kind == "ref":
+        return names.get((spec.of or "", value))
+    if spec.kind in ("date", "time"):
+        return value + days * (1 if spec.kind == "date" else DAY_S)
+    return value
+
+
+def _keep(twin: Twin, table: str, count: int) -> None:
+    """Leave so many of the twin's own records in the table; references to others go to those, or nowhere."""
+    rows, own = twin.state.tables[table], twin.own[table]
+    while own and len(own) < count:
+        fresh = twin.setting.mint(twin.setting.world.resources[table], FRESH * 3 + len(own))
+        rows[fresh] = {**rows[twin.rng.choice(own)], "id": fresh}
+        own.append(fresh)
+    dropped = set(own[count:])
+    del own[count:]
+    for key in dropped:
+        del rows[key]
+    for other, name in twin.setting.refers.get(table, ()):
+        for hit, record in twin.state.tables[other].items():
+            if record[name] in dropped:
+                twin.state.tables[other][hit] = {**record, name: twin.rng.choice(own) if own else None}
+
+
+def _admit_references(twin: Twin, table: str, record: Record | None) -> None:
+    for name, spec in twin.setting.world.resources[table].fields.items():
+        if record is not None and spec.kind == "ref" and spec.of is not None:
+            twin.admit(spec.of, record[name])
+
+
+# Playing ------------------------------------------------------------------------------------------------------------
+
+
+def _play(scene: Scene, seed: int) -> Iterator[tuple[Answered, Answered]]:
+    session, opening = scene.session, scene.opening
+    assert opening is not None
+    service = service_of(scene.instance).with_siblings(session.siblings)
+    state, twin = start_state(opening, session), twin_of(scene, seed)
+    actor = session.actor or opening.actor
+    for exchange in session.exchanges:
+        text, directive = exchange.call.text, exchange.directive
+        answered = service.answer(state, text, actor, scene.definitions, directive)
+        _meet(twin, answered)
+        other = twin.service.answer(twin.state, text, actor, scene.definitions, directive)
+        yield answered, other
+        _follow(twin, answered, other)
+        if answered.outcome is not None:
+            state.apply(answered.outcome.changes)
+
+
+def _meet(twin: Twin, answered: Answered) -> None:
+    """Under the open rule every id that a call names exists, unless it was told otherwise."""
+    if answered.tool is None or twin.view.rule != "open":
+        return
+    for table, key in named_records(answered.tool.operation, answered.arguments or {}):
+        twin.admit(table, key)
+
+
+def named_records(operation: Operation, arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(table, id) of each record that canonical arguments name."""
+    for item in operation.inputs:
+        spec, value = item.spec, arguments.get(item.name)
+        if value is None:
+            continue
+        if spec.kind == "ref" and spec.of is not None:
+            yield spec.of, value
+        elif spec.item is not None and spec.item.kind == "ref" and spec.item.of is not None:
+            yield from ((spec.item.of, key) for key in value)
+
+
+def _follow(twin: Twin, answered: Answered, other: Answered) -> None:
+    """What happened in the twin, and what the world's answer told, once both have answered."""
+    outcome, directive = answered.outcome, answered.directive
+    if outcome is None or (directive is not None and directive.fault in OUTAGES):
+        return
+    if outcome.refusal is not None:
+        if outcome.refusal.fault == "state.not_found" and answered.tool is not None:
+            detail = outcome.refusal.detail
+            if detail["resource"] in twin.state.tables:
+                twin.banish(detail["resource"], detail["id"])
+        for table, key, name in outcome.trace.tells:
+            if key is not None and name is not None:
+                twin.put(table, key, name, outcome.frame.find(table, key)[name])  # type: ignore[index]
+        return
+    if other.outcome is not None and other.outcome.refusal is None:
+        _apply_own(twin, answered, other)
+    else:
+        _apply_foreign(twin, answered)
+    if directive is None:
+        for _, table, key, named in answered.shown.records:
+            record = outcome.frame.find(table, key)
+            twin.admit(table, key)
+            for name, _ in named if record is not None else ():
+                twin.put(table, key, name, record[name])  # type: ignore[index]
+
+
+def _apply_own(twin: Twin, answered: Answered, other: Answered) -> None:
+    """The twin's own changes; what it created goes by the world's ids."""
+    assert answered.outcome is not None and other.outcome is not None
+    for change in other.outcome.changes:
+        if change.record is None and change.id in twin.own[change.table]:
+            twin.own[change.table].remove(change.id)
+    twin.state.apply(other.outcome.changes)
+    ours: dict[str, list[str]] = {}
+    for table, key in other.outcome.trace.created:
+        ours.setdefault(table, []).append(key)
+    for table, key in answered.outcome.trace.created:
+        if ours.get(table):
+            old = ours[table].pop(0)
+            if old != key:
+                twin.rename(table, old, key)
+
+
+def _apply_foreign(twin: Twin, answered: Answered) -> None:
+    """The world's changes, where the twin refused what the world did."""
+    outcome = answered.outcome
+    assert outcome is not None
+    written = {(table, key, name) for table, key, name, _ in outcome.trace.writes}
+    changes = []
+    for change in outcome.changes:
+        twin.admit(change.table, change.id)
+        mine = twin.state.tables[change.table].get(change.id)
+        record = change.record
+        if record is not None and mine is not None and (change.table, change.id) not in outcome.trace.created:
+            adopted = {name: value for name, value in record.items() if (change.table, change.id, name) in written}
+            record = {**mine, **adopted}
+        changes.append(Change(change.table, change.id, record))
+    for change in changes:
+        if change.record is None and change.id in twin.own[change.table]:
+            twin.own[change.table].remove(change.id)
+    twin.state.apply(changes)
