@@ -332,7 +332,6 @@ TOPICS = SOUND.splitlines()[3]
         ('"molt diary", ', "", "[topics] must be 6 to 10, not 5"),
         ('"molt diary"', '"a b", "b c", "c d", "d e", "e f", "f g"', "[topics] must be 6 to 10, not 11"),
         ('"molt diary"', "3", "[topics, number 3] must be a text, not int"),
-        ('"molt diary"', '"molt"', "[topics, number 3] must be 1 to 6 words, not 'molt'"),
         ('"molt diary"', '"a b c d e f g"', "[topics, number 3] must be 1 to 6 words, not 'a b c d e f g'"),
         ('"molt diary"', '"Hunting Bag"', "[topics] must be distinct, but 'hunting bag' stands 2 times"),
         ("title", 'held_out = "yes"\ntitle', "[held_out] must be true or false, not str"),
@@ -362,7 +361,7 @@ def test_a_file_name_is_the_name_of_a_domain(write, name: str):
 
 def test_all_faults_come_at_once(write):
     """Three faults of one file, in the order of the entries."""
-    path = write(SOUND.replace('"Falconry"', "7").replace('"molt diary"', '"molt"') + "colour = 1\n")
+    path = write(SOUND.replace('"Falconry"', "7").replace('"molt diary"', '"a b c d e f g"') + "colour = 1\n")
 
     assert [fault.split("] ")[0] for fault in seed_faults(path)] == [
         f"{path}: [title",
