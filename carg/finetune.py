@@ -83,12 +83,16 @@ def prepare(
 
     tokenizer = _in_turn(world, lambda: _find_tokenizer(dataset, out, settings, note))
     splits = _in_turn(world, lambda: _open_splits(dataset, out, settings, tokenizer, note))
-    note(f"model: {settings.init or settings.base}")
     if settings.init:
         model = make_model(settings.init, tokenizer, context=settings.context or 0, seed=settings.seed)
     else:
         model = load_model(settings.base or "", tokenizer)
     compute = pick_compute(world.device, settings.compute)
+    need = forecast.forecast_memory(
+        model, row_tokens=settings.row_tokens or 0, world_size=world.size, recompute=settings.recompute
+    )
+    size = forecast.count_parameters(model)
+    note(f"{settings.init or settings.base}: {size:,} parameters, about {need.total / 1e9:.1f} GB on each device")
     train = splits[0]
     share = train.cache.n_supervised / max(int(train.documents.lengths.sum()), 1)
     flops = forecast.count_flops(model, supervised_share=share, lengths=train.documents.lengths)
