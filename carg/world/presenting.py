@@ -456,7 +456,7 @@ def _show_plain(
     surface: Surface, operation: Operation, body: Mapping[str, Any], traced: Mapping[str, Any], shown: Shown
 ) -> Json:
     if operation.kind == "delete":
-        return {"id": surface.show_id(body["id"]), "deleted": True}
+        return {"id": surface.show_id(body["id"]), surface.case("deleted"): True}
     if operation.kind == "aggregate":
         groups = []
         resource = surface.world.resources[operation.subject]
