@@ -18,6 +18,7 @@ from carg.world.definitions import show_arguments
 from carg.world.model import Operation, World
 from carg.world.openings import draw_actor
 from carg.world.run import Actor, Outcome, execute
+from carg.world.service import fault_detail
 from carg.world.state import Change
 
 VALID_LEAST = 0.6
@@ -26,7 +27,6 @@ TRIES_VALID = 4
 BODY_MEDIAN = (60, 400)
 BODY_P95 = 1500
 NULLS = (0.03, 0.20)
-REFUSED_MOST = 0.8
 
 
 @dataclass(slots=True)
@@ -38,6 +38,8 @@ class Reached:
     coded: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By operation and code."""
     tried: Counter[tuple[str, str]] = field(default_factory=Counter)
+    classes: dict[str, Counter[str]] = field(default_factory=dict)
+    """By class of fault, the codes."""
 
     def note(self, operation: Operation, outcome: Outcome) -> None:
         """Count one execution."""
@@ -46,6 +48,7 @@ class Reached:
         if (refusal := outcome.refusal) is not None:
             self.hits[operation.name, id(refusal.words)] += 1
             self.coded[operation.name, refusal.code] += 1
+            self.classes.setdefault(refusal.fault, Counter())[refusal.code] += 1
 
 
 def check_calls(found: Findings, world: World, trials: list[Trial], executions: int) -> Reached:
@@ -215,7 +218,7 @@ class _Executions:
         body = answered.response.body
         schema = tool.definition.returns
         if schema is not None and (faults := validator(schema).faults(body)):
-            where = faults[0].field or "the body"
+            where = f"{faults[0].field or 'the body'}, {fault_detail(schema, body, faults[0])},"
             self.found.fault(
                 entry, f"{name}: {where} does not fit its returns schema ({faults[0].fault}): {str(body)[:160]}"
             )
@@ -299,15 +302,13 @@ class _Executions:
         self.found.row(
             "random calls", "all", f"{total} executed, {sum(self.refused.values()) / max(1, total):.0%} refused"
         )
+        for fault, codes in sorted(self.reached.classes.items()):
+            often = ", ".join(f"{code} {count}" for code, count in codes.most_common(3))
+            self.found.row("refusals by class", fault, f"{codes.total()} by {len(codes)} codes: {often}")
         rates = sorted(((self.refused[name] / count, name, count) for name, count in self.calls.items()), reverse=True)
         for share, name, count in rates[:12]:
             if share > 0.5:
                 self.found.row("random calls", name, f"{share:.0%} of {count} refused")
-            if share > REFUSED_MOST and count >= 8:
-                codes = Counter({code: n for (op, code), n in self.reached.coded.items() if op == name})
-                often = ", ".join(code for code, _ in codes.most_common(2))
-                entry = entry_of(self.world.operations[name])
-                self.found.warn(entry, f"{share:.0%} of {count} random calls of {name} are refused, mostly by {often}")
 
 
 def _leaves(value: Json) -> Iterable[Json]:

@@ -25,7 +25,7 @@ _ROOTS = {"sqrt": 0.5, "cbrt": 1 / 3}
 _WORD = re.compile(r"[A-Za-z_]+")
 
 
-class Mismatch(Exception):
+class MismatchError(Exception):
     """Dimensions that do not go together; says which."""
 
 
@@ -40,7 +40,7 @@ class Units:
         self.known: dict[str, Dimension] = {"": PLAIN}
 
     def dimension(self, unit: str) -> Dimension:
-        """The dimension of a unit text. Raises Mismatch where it cannot be read."""
+        """The dimension of a unit text. Raises MismatchError where it cannot be read."""
         if unit not in self.known:
             self.known[unit] = self._read(unit)
         return self.known[unit]
@@ -56,8 +56,8 @@ class Units:
                     break
                 self.registry.define(f"{names} = [{names}]")
             except Exception as fault:  # pint raises many kinds on a text that is no unit
-                raise Mismatch(f"unit {unit!r} cannot be read") from fault
-        raise Mismatch(f"unit {unit!r} cannot be read")
+                raise MismatchError(f"unit {unit!r} cannot be read") from fault
+        raise MismatchError(f"unit {unit!r} cannot be read")
 
 
 def check_dimensions(found: Findings, world: World, base: Mapping[str, Any]) -> None:
@@ -81,7 +81,7 @@ def _check_formula(found: Findings, world: World, units: Units, formula: Formula
     )
     try:
         names = _unit_names(world, units, formula)
-    except Mismatch as fault:
+    except MismatchError as fault:
         found.fault(entry, f"{fault}; write it as pint does (kg/m^3, W/(m*K), 1/s), or leave it out")
         return
     values = with_lets(formula, base, example_inputs(formula))
@@ -89,22 +89,24 @@ def _check_formula(found: Findings, world: World, units: Units, formula: Formula
     for name, expression in formula.lets:
         try:
             names[name] = walk.expression(expression)
-        except Mismatch as fault:
+        except MismatchError as fault:
             found.fault(f"{entry}.let.{name}", f"`{expression.source}`: {fault}; {hint}")
             return
     for output in formula.outputs:
         try:
             made, wanted = walk.expression(output.value), units.dimension(output.unit)
             if output.value.type.kind in ("number", "integer") and not _alike(made, wanted):
-                raise Mismatch(f"has the dimension {_words(made)}, its unit {output.unit or 'none'!r} {_words(wanted)}")
-        except Mismatch as fault:
+                raise MismatchError(
+                    f"has the dimension {_words(made)}, its unit {output.unit or 'none'!r} {_words(wanted)}"
+                )
+        except MismatchError as fault:
             found.fault(f"{entry}.output.{output.name}", f"`{output.value.source}`: {fault}; {hint}")
             return
         names[output.name] = wanted
     for rule in formula.rules:
         try:
             walk.expression(rule.that)
-        except Mismatch as fault:
+        except MismatchError as fault:
             found.fault(f"{entry}.require", f"{rule.code} `{rule.that.source}`: {fault}; {hint}")
 
 
@@ -152,7 +154,7 @@ class _Walk:
         return self.of(ast.parse(expression.source, mode="eval").body)
 
     def of(self, node: ast.expr) -> Dimension:
-        """The dimension of one node. Raises Mismatch."""
+        """The dimension of one node. Raises MismatchError."""
         match node:
             case ast.Constant():
                 return None if not node.value or isinstance(node.value, str | bool) else PLAIN
@@ -181,7 +183,7 @@ class _Walk:
     def _binary(self, node: ast.BinOp) -> Dimension:
         if isinstance(node.op, ast.Pow):
             if not _alike(self.of(node.right), PLAIN):
-                raise Mismatch(f"the exponent `{ast.unparse(node.right)}` has a dimension")
+                raise MismatchError(f"the exponent `{ast.unparse(node.right)}` has a dimension")
             return self._raised(node)
         if isinstance(node.op, ast.Add | ast.Sub | ast.Mod):
             return self._same([node.left, node.right])
@@ -222,7 +224,7 @@ class _Walk:
             if one is None:
                 continue
             if first is not None and not _alike(made, one):
-                raise Mismatch(
+                raise MismatchError(
                     f"`{ast.unparse(first)}` ({_words(made)}) and `{ast.unparse(node)}` ({_words(one)}) do not add"
                 )
             made, first = one, first or node
@@ -233,8 +235,8 @@ class _Walk:
         plain = [item for item in (node.left, *node.comparators) if not _is_literal(item)]
         try:
             self._same(plain)
-        except Mismatch as fault:
-            raise Mismatch(str(fault).replace("do not add", "cannot be compared")) from None
+        except MismatchError as fault:
+            raise MismatchError(str(fault).replace("do not add", "cannot be compared")) from None
 
     def _call(self, node: ast.Call) -> Dimension:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
@@ -255,7 +257,9 @@ class _Walk:
             return PLAIN
         for item in node.args:
             if not _alike(made := self.of(item), PLAIN) and name != "len":
-                raise Mismatch(f"{name} needs a plain number, `{ast.unparse(item)}` has the dimension {_words(made)}")
+                raise MismatchError(
+                    f"{name} needs a plain number, `{ast.unparse(item)}` has the dimension {_words(made)}"
+                )
         return PLAIN
 
     def _solved(self, args: list[ast.expr]) -> Dimension:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -177,7 +178,7 @@ def _check_monotone(found: Findings, setting: Setting, formula: Formula, name: s
         ends += 1
         known = [value for value in values if value is not None]
         size = max(1e-12, max(abs(value) for value in known))
-        steps = [(b - a) / size for a, b in zip(known, known[1:], strict=False)]
+        steps = [(b - a) / size for a, b in pairwise(known)]
         if any(step > 1e-9 for step in steps) and any(step < -1e-9 for step in steps):
             others.pop(name)
             found.fault(
@@ -190,7 +191,7 @@ def _check_monotone(found: Findings, setting: Setting, formula: Formula, name: s
         found.warn(
             entry,
             f"at the ends of its range, {low:g} and {high:g}, {name} gives a {formula.outputs[0].name} for {ends} of "
-            f"{MONOTONE_DRAWS} random other inputs only: find_{name}_for_{formula.name} will mostly be refused; narrow the range",
+            f"{MONOTONE_DRAWS} random other inputs only, so find_{name}_for_{formula.name} is mostly refused; narrow it",
         )
 
 

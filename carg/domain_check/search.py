@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -14,7 +15,7 @@ from carg.world.expressions import Expression
 from carg.world.functions import DAY_S
 from carg.world.model import FieldSpec, Operation, Resource, Rule, World
 from carg.world.openings import broken_invariants, draw_actor, recount
-from carg.world.run import Actor, Outcome, execute
+from carg.world.run import Actor, execute
 from carg.world.state import State
 
 ATTEMPTS = 150
@@ -74,6 +75,16 @@ def _reach(world: World, operation: Operation, rule: Rule, owner: Resource | Non
     return reach
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A call in a state; `near` counts the rules it came past."""
+
+    state: State
+    arguments: dict[str, Any]
+    actor: Actor
+    near: int
+
+
 class _Search:
     """One rule of one operation in one trial."""
 
@@ -81,10 +92,9 @@ class _Search:
         self.trial, self.operation, self.rule, self.rng = trial, operation, rule, rng
         self.world = trial.service.world
         self.reach = _reach(self.world, operation, rule, owner)
-        self.cells = sorted(
-            cell for cell in self.reach.cells if cell[1] != "id" and self._spec(*cell).kind not in ("tally", "object")
-        )
+        self.cells = sorted(cell for cell in self.reach.cells if cell[1] != "id" and self._spec(*cell).kind != "tally")
         self.tables = sorted(self.reach.tables)
+        self.best: _Case | None = None
         self.broken = set(broken_invariants(trial.setting, trial.singles.state.tables))
 
     def _spec(self, table: str, name: str) -> FieldSpec:
@@ -92,36 +102,47 @@ class _Search:
 
     def attempt(self, hit: bool) -> bool:
         """One random call in one changed state; whether it is what was looked for."""
-        singles, rng = self.trial.singles, self.rng
-        state = singles.state.fork()
-        arguments = self._arguments(state)
-        if arguments is None:
-            return False
-        actor = self._actor(state)
+        rng, best = self.rng, self.best
+        if best is not None and rng.random() < 0.6:
+            state, arguments, actor = best.state.fork(), best.arguments, best.actor
+            if rng.random() < 0.3:
+                arguments = self._arguments(state) or arguments
+        else:
+            state = self.trial.singles.state.fork()
+            actor, drawn = self._actor(state), self._arguments(state)
+            if drawn is None:
+                return False
+            arguments = drawn
         moves = rng.choice((0, 1, 1, 2, 2, 3, 4))
         try:
             for _ in range(moves):
                 self._change(state, arguments, actor)
-            if moves:
+            if moves and self.trial.setting.tallies:
                 recount(self.trial.setting, state)
-            if not self._is_case(state, arguments, actor, hit):
-                return False
-            return not moves or self._mend(state, arguments, actor, hit)
+            case = _Case(state, arguments, actor, 0)
+            return self._is_case(case, hit) and self._mend(case, hit)
         except Exception:  # crashes are told by the random executions; here they are no find
             return False
 
-    def _is_case(self, state: State, arguments: dict[str, Any], actor: Actor, hit: bool) -> bool:
-        outcome = execute(self.trial.setting, state, self.operation, arguments, actor)
-        return self._is_wanted(outcome, hit)
+    def _is_case(self, case: _Case, hit: bool) -> bool:
+        """Whether the call is what was looked for. Notes it where it came nearer than all before."""
+        outcome = execute(self.trial.setting, case.state, self.operation, case.arguments, case.actor)
+        refused = outcome.refusal is not None and outcome.refusal.words is self.rule.words
+        near = len(outcome.trace.rules) + (outcome.refusal is None)
+        if self.best is None or near >= self.best.near:
+            self.best = _Case(case.state.fork(), case.arguments, case.actor, near)
+        return refused if hit else self.rule.code in outcome.trace.rules and not refused
 
-    def _mend(self, state: State, arguments: dict[str, Any], actor: Actor, hit: bool) -> bool:
+    def _mend(self, case: _Case, hit: bool) -> bool:
         """Whether the case still stands once the changed state keeps its invariants, after a few repairs."""
         for _ in range(REPAIRS):
-            broken = [text for text in broken_invariants(self.trial.setting, state.tables) if text not in self.broken]
+            broken = [
+                text for text in broken_invariants(self.trial.setting, case.state.tables) if text not in self.broken
+            ]
             if not broken:
-                return self._is_case(state, arguments, actor, hit)
-            self._repair(state, broken[0], actor)
-            recount(self.trial.setting, state)
+                return self._is_case(case, hit)
+            self._repair(case.state, broken[0], case.actor)
+            recount(self.trial.setting, case.state)
         return False
 
     def _repair(self, state: State, broken: str, actor: Actor) -> None:
@@ -137,10 +158,6 @@ class _Search:
         fields = [name for name in fields if name in resource.fields]
         if fields:
             self._set(state, table, key, self.rng.choice(fields), actor)
-
-    def _is_wanted(self, outcome: Outcome, hit: bool) -> bool:
-        refused = outcome.refusal is not None and outcome.refusal.words is self.rule.words
-        return refused if hit else self.rule.code in outcome.trace.rules and not refused
 
     def _actor(self, state: State) -> Actor:
         world, service = self.world, self.trial.service
@@ -161,7 +178,7 @@ class _Search:
         if drawn is None:
             return None
         for item in self.operation.inputs:
-            if item.name not in self.reach.names or item.role in ("target", "targets") and rng.random() < 0.7:
+            if item.name not in self.reach.names or (item.role in ("target", "targets") and rng.random() < 0.7):
                 continue
             chance = rng.random()
             if not item.required and chance < 0.15:
@@ -182,7 +199,7 @@ class _Search:
         refs = [
             i for i in self.operation.inputs if i.spec.kind == "ref" and i.name in self.reach.names and i.name in drawn
         ]
-        for one, other in zip(refs, refs[1:], strict=False):
+        for one, other in pairwise(refs):
             if one.spec.of == other.spec.of and self.rng.random() < 0.3:
                 drawn[other.name] = drawn[one.name]
         for item in self.operation.inputs:

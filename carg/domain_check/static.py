@@ -7,7 +7,7 @@ from collections import Counter
 from carg.domain_check.findings import Findings, entry_of
 from carg.world.definitions import all_rules
 from carg.world.expressions import Expression
-from carg.world.model import FieldSpec, Resource, World
+from carg.world.model import FieldSpec, Operation, Resource, World
 
 TOOLS_LEAST = 67
 AUTHORED_LEAST = 0.4
@@ -47,6 +47,10 @@ def check_operations(found: Findings, world: World) -> None:
         for code, count in Counter(rule.code for rule in operation.rules).items():
             if count > 1:
                 found.fault(entry, f"{count} rules have the code {code!r}; each error needs its own, or one rule")
+        if names_every_state(world, operation):
+            found.fault(
+                f"{entry}.moves", "lists every state, so it refuses nothing: leave moves out, or leave some states out"
+            )
         if operation.authored and len(codes := {rule.code for rule in all_rules(world, operation)}) > 12:
             found.warn(entry, f"{operation.name} has {len(codes)} errors; more than 12 are hard to read")
 
@@ -65,6 +69,14 @@ def check_lives(found: Findings, world: World) -> None:
                     f'nothing ever leads to {state!r}: no action has moves = "... -> {state}" or sets it; '
                     "add one, or take the state out",
                 )
+
+
+def names_every_state(world: World, operation: Operation) -> bool:
+    """Whether `moves` lists all states of the target, so that it refuses nothing."""
+    resource = world.resources.get(operation.subject)
+    if not operation.moves_from or resource is None or resource.life is None:
+        return False
+    return set(resource.fields[resource.life].options) <= set(operation.moves_from)
 
 
 def written_states(world: World, resource: Resource, life: FieldSpec) -> set[str]:
@@ -109,7 +121,9 @@ def check_fields(found: Findings, world: World) -> None:
                 continue
             if (resource.name, name) in created:
                 if spec.kind in ("integer", "number"):
-                    found.row("numbers set once, at creation", f"{resource.name}.{name}", "no action raises or lowers it")
+                    found.row(
+                        "numbers set once, at creation", f"{resource.name}.{name}", "no action raises or lowers it"
+                    )
             elif spec.kind in ("integer", "number"):
                 found.warn(entry, "no action raises or lowers this number; let one set it, or change written_by")
             elif spec.start is not None:
