@@ -7,9 +7,10 @@ is marked invented. The twin (`twin`) is the test of this module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from carg.world.run import Trace
 from carg.world.service import OUTAGES, Answered
 from carg.world.state import Read, Tables
 from carg.world.view import View
@@ -21,21 +22,18 @@ class Knowledge:
     """What a model knows of a state, from a view and then from each exchange."""
 
     def __init__(self, view: View, tables: Tables) -> None:
-        self.hidden: dict[Cell, set[str]] = {}
         self.rule = view.rule
-        self.counters = view.counters
-        self.complete = {name for name, table in tables.items() if set(view.ids.get(name, ())) >= set(table)}
-        if view.mode == "withheld":
-            self.complete = set()
-        self.listed = {(name, key) for name, table in tables.items() for key in table} if view.rule == "closed" else set()
-        self.present: set[Cell] = set(self.listed)
+        self.counted = set(view.ids) if view.counters else set()
+        """Tables whose next id is known."""
+        self.complete = {name for name, keys in view.ids.items() if set(keys) >= set(tables[name])}
+        self.hidden: dict[Cell, set[str]] = {}
+        """Of the records that are shown, the fields that are not known."""
+        self.shown: dict[Cell, None] = {(name, key): None for name, keys in view.ids.items() for key in keys}
+        self.existing: dict[Cell, None] = {(name, key): None for name, table in tables.items() for key in table}
+        self.present: set[Cell] = set(self.shown)
         self.absent: set[Cell] = set()
-        self.shown: set[Cell] = set()
-        for name, keys in view.ids.items():
-            for key in keys:
-                self.shown.add((name, key))
-                self.present.add((name, key))
-        self.existing = {(name, key) for name, table in tables.items() for key in table}
+        self.doubtful: set[Cell] = set()
+        """Records of which it is not known whether they were deleted, or which id they were given."""
 
     def knows(self, read: Read) -> bool:
         """Whether a model can know what was read."""
@@ -45,32 +43,36 @@ class Knowledge:
         if key is None:
             return table in self.complete
         cell = (table, key)
-        if name is None:
-            if cell in self.present or cell in self.absent or self.rule == "closed":
-                return True
-            # Ids that are neither listed nor deleted exist, says the open rule: true of those that do.
-            return self.rule == "open" and cell in self.existing
-        if cell in self.shown:
-            return name not in self.hidden.get(cell, ())
-        return False
+        if name is not None:
+            return cell in self.shown and name not in self.hidden.get(cell, ())
+        if cell in self.doubtful:
+            return False
+        if cell in self.present or cell in self.absent or self.rule == "closed":
+            return True
+        # Ids that are neither listed nor deleted exist, says the open rule: true of those that do.
+        return self.rule == "open" and cell in self.existing
 
-    def knows_all(self, reads: tuple[Read, ...] | list[Read]) -> bool:
+    def knows_all(self, reads: Iterable[Read]) -> bool:
         """Whether all of it is known."""
         return all(self.knows(read) for read in reads)
 
     def judge(self, answered: Answered) -> tuple[bool, tuple[str, ...]]:
-        """(whether the label is determined, JSON pointers of invented values); then the exchange is learned."""
+        """(whether the label is determined, JSON pointers of invented values); then the exchange is learned.
+
+        A pointer covers what lies below it. Of a call that an outage met, the label is the outage: always determined.
+        """
         outcome, directive = answered.outcome, answered.directive
         if outcome is None or (directive is not None and directive.fault in OUTAGES):
             return True, ()
         determined = self.knows_all(outcome.trace.label)
-        self._learn_label(answered)
+        if directive is None:
+            self._learn_label(answered)
         if outcome.refusal is not None:
-            for read in outcome.trace.tells:
-                self._reveal(read)
             return determined, ()
+        # Values are said by reads of the state before, records by the cells as they are after.
+        unknown = [pointer for pointer, reads in answered.shown.values if not self.knows_all(reads)]
         self._write(answered)
-        invented = self._invented(answered)
+        invented = _tops([*unknown, *self._invented(answered)])
         if directive is None:
             self._learn_body(answered)
         return determined, invented
@@ -85,8 +87,17 @@ class Knowledge:
                 continue
             if key == missing:
                 self.absent.add((table, key))
+                self.doubtful.discard((table, key))
             elif (table, key) in self.existing:
-                self.present.add((table, key))
+                self._meet((table, key))
+        for cell, path in outcome.trace.tells:
+            if self.knows_all(path):
+                self._reveal(cell)
+
+    def _meet(self, cell: Cell) -> None:
+        """The record exists under this id."""
+        self.present.add(cell)
+        self.doubtful.discard(cell)
 
     def _reveal(self, read: Read) -> None:
         table, key, name = read
@@ -94,7 +105,7 @@ class Knowledge:
             return
         cell = (table, key)
         if cell not in self.shown:
-            self.shown.add(cell)
+            self.shown[cell] = None
             self.hidden[cell] = _Everything()
         self.hidden.setdefault(cell, set()).discard(name)
 
@@ -102,44 +113,80 @@ class Knowledge:
         outcome = answered.outcome
         assert outcome is not None
         trace = outcome.trace
-        for cell in trace.created:
-            self.shown.add(cell)
-            self.present.add(cell)
-            self.existing.add(cell)
-            self.hidden[cell] = set()
         news = [(table, key, name, self.knows_all(reads)) for table, key, name, reads in trace.writes]
+        self._delete(trace)
+        told = {cell for _, cell in answered.shown.named} if answered.directive is None else set()
+        for cell in trace.created:
+            self.existing[cell] = None
+            if cell[0] in self.counted or cell in told:
+                self._meet(cell)
+                self.shown[cell], self.hidden[cell] = None, set()
+            else:
+                self.doubtful.add(cell)
         for table, key, name, known in news:
-            if known:
+            if key is None:
+                for cell in self.shown if not known else ():
+                    if cell[0] == table:
+                        self.hidden.setdefault(cell, set()).add(name)
+            elif (table, key) in self.doubtful:
+                continue
+            elif known:
                 self._reveal((table, key, name))
             elif (table, key) in self.shown:
                 self.hidden.setdefault((table, key), set()).add(name)
-        for cell in trace.deleted:
-            self.shown.discard(cell)
-            self.present.discard(cell)
-            self.existing.discard(cell)
-            self.absent.add(cell)
 
-    def _invented(self, answered: Answered) -> tuple[str, ...]:
-        outcome, found = answered.outcome, []
-        assert outcome is not None
-        created = set(outcome.trace.created)
-        lists = [pointer for pointer, reads in answered.shown.values if not self.knows_all(reads)]
-        found += lists
-        for pointer, resource, key, named in answered.shown.records:
-            if any(pointer.startswith(f"{place}/") or pointer == place for place in lists):
-                continue
-            if (resource, key) in created and not self.counters:
-                found.append(f"{pointer}/id")
-            found += [f"{pointer}/{shown}" for name, shown in named if not self.knows((resource, key, name))]
-        if created and not self.counters and not answered.shown.records:
-            found.append("/id")
-        return tuple(dict.fromkeys(found))
+    def _delete(self, trace: Trace) -> None:
+        gone = [((table, key), self.knows_all(reads)) for table, key, reads in trace.deleted]
+        # Records that may have gone along: those that refer to who knows what.
+        maybe = [
+            (table, key)
+            for other, name in trace.cascades
+            for table, key in self.existing
+            if table == other and not self.knows((table, key, name))
+        ]
+        for cell, known in gone:
+            self.shown.pop(cell, None)
+            self.existing.pop(cell, None)
+            self.present.discard(cell)
+            if known:
+                self.absent.add(cell)
+            else:
+                maybe.append(cell)
+        for cell in maybe:
+            self.doubtful.add(cell)
+            self.present.discard(cell)
+            self.complete.discard(cell[0])
+
+    def _invented(self, answered: Answered) -> list[str]:
+        shown = answered.shown
+        found = [pointer for pointer, cell in shown.named if cell in self.doubtful or self._is_new(answered, cell)]
+        for pointer, resource, key, named in shown.records:
+            for name, place in named:
+                if not self.knows((resource, key, name)):
+                    # With the reference, all that is shown of the record behind it is unknown.
+                    found.append(f"{pointer}/{place.removesuffix('/id')}")
+        return found
+
+    def _is_new(self, answered: Answered, cell: Cell) -> bool:
+        assert answered.outcome is not None
+        return cell[0] not in self.counted and cell in answered.outcome.trace.created
 
     def _learn_body(self, answered: Answered) -> None:
+        for _, cell in answered.shown.named:
+            self._meet(cell)
         for _, resource, key, named in answered.shown.records:
-            self.present.add((resource, key))
             for name, _ in named:
                 self._reveal((resource, key, name))
+
+
+def _tops(pointers: Iterable[str]) -> tuple[str, ...]:
+    """The pointers, less those that lie below another."""
+    every = dict.fromkeys(pointers)
+    return tuple(
+        pointer
+        for pointer in every
+        if not any(pointer[:place] in every for place, char in enumerate(pointer) if char == "/" and place)
+    )
 
 
 class _Everything(set[str]):
@@ -149,8 +196,8 @@ class _Everything(set[str]):
         super().__init__()
         self.seen: set[str] = set()
 
-    def discard(self, name: str) -> None:
-        self.seen.add(name)
+    def discard(self, name: object) -> None:
+        self.seen.add(str(name))
 
     def add(self, name: str) -> None:
         self.seen.discard(name)
@@ -195,6 +242,3 @@ def scanned_tables(answers: list[Answered]) -> list[str]:
 def rules_tried(answers: list[Answered]) -> bool:
     """Whether any exchange rests on rules that only a list of errors tells."""
     return any(answered.outcome is not None and bool(answered.outcome.trace.rules) for answered in answers)
-
-
-Values = Mapping[str, Any]

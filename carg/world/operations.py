@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from carg.world.functions import SOLVE_STEPS, Uncomputable
-from carg.world.model import Formula, Input, Operation
-from carg.world.run import Rec, Refusal, Refused, Run
-from carg.world.state import Read
+from carg.world.model import EachEffect, Formula, Input, Operation
+from carg.world.run import Reads, Rec, Refusal, Refused, Run
 
 
 def perform(run: Run) -> Any:
@@ -140,8 +139,11 @@ def _check_unique(run: Run, own: str | None) -> None:
             continue
         code = f"{resource.name}_{spec.name}_taken"
         run.trace.rules.append(code)
+        start = len(run.frame.reads)
         for key in run.frame.scan(resource.name):
             if key != own and run.frame.get(resource.name, key, spec.name) == wanted:
+                # The one that has it settles the matter, whoever else there is.
+                run.frame.reads[start:] = [(resource.name, key, spec.name)]
                 detail = {"resource": resource.name, "value": wanted}
                 raise Refused(Refusal(code, "state.conflict", 409, item.name, detail=detail))
 
@@ -168,31 +170,34 @@ def _delete(run: Run) -> dict[str, Any]:
     resource = run.operation.subject
     key = run.values[run.operation.inputs[0].name]
     _check_state(run)
-    _remove(run, resource, key)
+    _remove(run, resource, key, ())
     _settle(run)
     return {"id": key, "deleted": True}
 
 
-def _remove(run: Run, resource: str, key: str) -> None:
+def _remove(run: Run, resource: str, key: str, reads: Reads) -> None:
     run.overlay.put(resource, key, None)
-    run.trace.deleted.append((resource, key))
+    run.trace.deleted.append((resource, key, reads))
     policies = run.setting.world.resources[resource].on_delete
     for other, name in run.setting.refers.get(resource, ()):
+        if policies.get(other) == "cascade":
+            run.trace.cascades.append((other, name))
         for hit in run.after.ids(other):
             record = run.after.find(other, hit)
             if record is None or record[name] != key:
                 continue
+            here = (*reads, (other, hit, name))
             if policies.get(other) == "cascade":
-                _remove(run, other, hit)
+                _remove(run, other, hit, here)
             elif policies.get(other) == "nullify":
-                run.write(other, hit, name, None, ())
+                run.write(other, hit, name, None, here)
 
 
 def _action(run: Run) -> Any:
     operation = run.operation
     _check_state(run)
     for name, expression in operation.was:
-        run.values[name] = run.compute(expression)
+        run.values[name], run.sources[name] = run.compute_apart(expression)
     targets = run.values[operation.inputs[0].name] if operation.each else [None]
     for key in dict.fromkeys(targets):
         if operation.each:
@@ -205,38 +210,34 @@ def _action(run: Run) -> Any:
 
 def _apply_effects(run: Run) -> None:
     operation = run.operation
-    sets: list[tuple[str, str, str, Any, tuple[Read, ...]]] = []
+    sets: list[tuple[str, str, str, Any, Reads]] = []
     for effect in operation.effects:
-        start = len(run.frame.reads)
-        target = run.compute(effect.target)
-        value = run.compute(effect.value)
-        reads = tuple(run.frame.reads[start:]) + _let_reads(run, effect.value.names)
-        del run.frame.reads[start:]
+        target, path = run.compute_apart(effect.target)
+        value, reads = run.compute_apart(effect.value)
+        if path:
+            # Whoever does not know which record it is knows none of them any more.
+            run.note(effect.of, None, effect.field, path)
         if target is not None:
-            sets.append((effect.of, target, effect.field, value, reads))
+            sets.append((effect.of, target, effect.field, value, path + reads))
     for each in operation.each_effects:
-        values = dict(run.values)
-        for key in run.frame.ids(each.resource):
-            values[each.variable] = key
-            start = len(run.frame.reads)
-            if run.compute(each.where, values):
-                reads = tuple(run.frame.reads[start:])
-                for name, expression in each.values:
-                    sets.append((each.resource, key, name, run.compute(expression, values), reads))
-            del run.frame.reads[start:]
+        sets += _each_sets(run, each)
     for table, target, name, value, reads in sets:
         run.write(table, target, name, value, reads)
 
 
-def _let_reads(run: Run, names: frozenset[str]) -> tuple[Read, ...]:
-    reads: list[Read] = []
-    for name, expression in run.operation.lets:
-        if name in names:
-            start = len(run.frame.reads)
-            run.compute(expression)
-            reads += run.frame.reads[start:]
-            del run.frame.reads[start:]
-    return tuple(reads)
+def _each_sets(run: Run, each: EachEffect) -> list[tuple[str, str, str, Any, Reads]]:
+    sets = []
+    values = dict(run.values)
+    for key in run.frame.ids(each.resource):
+        values[each.variable] = key
+        holds, condition = run.compute_apart(each.where, values)
+        for name, expression in each.values:
+            if holds:
+                value, reads = run.compute_apart(expression, values)
+                sets.append((each.resource, key, name, value, condition + reads))
+            else:
+                run.note(each.resource, key, name, (*condition, (each.resource, key, name)))
+    return sets
 
 
 def _create_records(run: Run) -> None:
@@ -248,8 +249,7 @@ def _create_records(run: Run) -> None:
             values = {**run.values, creation.variable: item} if creation.variable else run.values
             given = {}
             for name, expression in creation.values.items():
-                value, reads = run.compute_after(expression, values)
-                given[name] = (value, reads + _let_reads(run, expression.names))
+                given[name] = run.compute_after(expression, values)
             made.append(run.make(resource, given))
         run.values[creation.name] = made if creation.over is not None else made[0]
 
@@ -261,7 +261,7 @@ def _returns(run: Run) -> Any:
         if name == "":
             return Rec(expression.type.of or "", value)
         body[name] = value
-        run.trace.values.append((f"/{name}", reads + _let_reads(run, expression.names)))
+        run.trace.values.append((f"/{name}", reads))
     return body
 
 
@@ -294,6 +294,7 @@ def _compute(run: Run) -> dict[str, Any]:
 
 def _check_formula_rules(run: Run, formula: Formula, values: Mapping[str, Any]) -> None:
     for rule in formula.rules:
+        run.trace.rules.append(rule.code)
         if not rule.that.run(_no_cells, _no_cells, values):
             raise run.refuse(rule, values)
 
@@ -325,6 +326,7 @@ def _solve(run: Run) -> dict[str, Any]:
     wanted = run.values[f"target_{formula.outputs[0].name}"]
     low, high = float(spec.low or 0), float(spec.high or 0)
     first, last = (_first_output(formula, run.values, name, value) for value in (low, high))
+    run.trace.rules.append("no_solution")
     if first is None or last is None or not min(first, last) <= wanted <= max(first, last):
         raise Refused(Refusal("no_solution", "rule.cross_field", 422, f"target_{formula.outputs[0].name}"))
     rising = last >= first

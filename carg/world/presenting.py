@@ -34,10 +34,12 @@ _UNIT = re.compile(r"[a-z]{1,8}")
 
 @dataclass(slots=True)
 class Shown:
-    """What a body shows: records at JSON pointers with the fields shown there, and values with their reads."""
+    """What a body shows: records at JSON pointers with the fields shown there, ids, and values with their reads."""
 
     records: list[tuple[str, str, str, tuple[tuple[str, str], ...]]] = field(default_factory=list)
     """(pointer, resource, id, ((field, presented name), ...))."""
+    named: list[tuple[str, tuple[str, str]]] = field(default_factory=list)
+    """(pointer of an id, (resource, id))."""
     values: list[tuple[str, tuple[Read, ...]]] = field(default_factory=list)
 
 
@@ -298,6 +300,7 @@ class Surface:
         """A record as JSON; notes the cells it shows."""
         record = frame.find(resource, key)
         made: dict[str, Json] = {"id": self.show_id(key)}
+        shown.named.append((f"{pointer}/id", (resource, key)))
         if record is None:
             return made
         named = []
@@ -310,6 +313,8 @@ class Surface:
             else:
                 made[name] = show(value)
                 named.append((spec.name, name))
+                if spec.kind == "ref" and spec.of is not None and value is not None:
+                    shown.named.append((f"{pointer}/{name}", (spec.of, value)))
         shown.records.append((pointer, resource, key, tuple(named)))
         return made
 
@@ -319,6 +324,7 @@ class Surface:
         if self.embed == "full" and depth > 0:
             return self.show_record(frame, resource, key, pointer, shown, depth - 1)
         made: dict[str, Json] = {"id": self.show_id(key)}
+        shown.named.append((f"{pointer}/id", (resource, key)))
         record, label = frame.find(resource, key), self._labels[resource]
         if label is not None and record is not None:
             name = self.field_name(label)
@@ -333,6 +339,7 @@ class Surface:
         if kind.kind == "record":
             return self.show_record(frame, kind.of or "", value, pointer, shown, 0)
         if kind.kind == "ref":
+            shown.named.append((pointer, (kind.of or "", value)))
             return self.show_id(value)
         if kind.kind == "list":
             return [
@@ -438,6 +445,7 @@ def _show_whole(surface: Surface, operation: Operation, outcome: Outcome, body: 
     terse = surface.factors["terseness"]
     if operation.kind in ("create", "update") and terse != "full":
         made: dict[str, Json] = {"id": surface.show_id(body.id)}
+        shown.named.append(("/id", (body.resource, body.id)))
         if terse == "changed":
             written = {name for table, key, name, _ in outcome.trace.writes if (table, key) == (body.resource, body.id)}
             whole = surface.show_record(outcome.frame, body.resource, body.id, "", Shown(), 0)

@@ -6,6 +6,7 @@ and conventions are `surface`'s. Faults are tried in the order of `records.FAULT
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -17,8 +18,12 @@ from carg.world.model import FieldSpec, Operation, Resource, Rule, Tally, Templa
 from carg.world.state import Change, Frame, Overlay, Read, Record, State
 from carg.world.values import draw_value
 
-UNKNOWN: tuple[Read, ...] = (("", None, None),)
+Reads = tuple[Read, ...]
+UNKNOWN: Reads = (("", None, None),)
 """Reads of what nobody can see: the value was drawn, not computed."""
+_CAN_FAIL = re.compile(r"[/%]|\*\*|\b(?:sqrt|exp|log\d*|tan|asin|acos|sinh|cosh|total)\(")
+"""Expressions that have no value for some cells: then whether the call succeeds rests on what they read."""
+_CELL = re.compile(r"\w+(\.\w+)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +59,20 @@ class Refusal:
 class Trace:
     """What an execution read and wrote.
 
-    `label` are the reads that decided between success and this refusal; `writes` maps each cell written to the reads
-    its value came from; `values` maps a body path to the reads of its value; `rules` are the rules tried, by code.
+    All reads are of the state before. `label`: what decided between success and this refusal; `writes`: (table, id,
+    field) that was, or with other reads might have been, written (id None: that of any record), and what its value
+    rests on; `deleted` likewise, with `cascades`: the (table, reference) by which records went along; `values`: a body
+    path and what its value rests on; `tells`: a cell that the words of the refusal show, and what leads to it; `rules`:
+    those tried, by code.
     """
 
     label: list[Read] = field(default_factory=list)
-    writes: list[tuple[str, str, str, tuple[Read, ...]]] = field(default_factory=list)
+    writes: list[tuple[str, str | None, str, Reads]] = field(default_factory=list)
     created: list[tuple[str, str]] = field(default_factory=list)
-    deleted: list[tuple[str, str]] = field(default_factory=list)
-    values: list[tuple[str, tuple[Read, ...]]] = field(default_factory=list)
-    tells: list[Read] = field(default_factory=list)
+    deleted: list[tuple[str, str, Reads]] = field(default_factory=list)
+    cascades: list[tuple[str, str]] = field(default_factory=list)
+    values: list[tuple[str, Reads]] = field(default_factory=list)
+    tells: list[tuple[Read, Reads]] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
 
 
@@ -133,9 +142,23 @@ class Refused(Exception):
 class Run:
     """One execution under way: its values, frames and overlay."""
 
-    __slots__ = ("actor", "after", "frame", "operation", "overlay", "setting", "state", "trace", "values")
+    __slots__ = (
+        "actor",
+        "after",
+        "frame",
+        "operation",
+        "overlay",
+        "rests",
+        "setting",
+        "sources",
+        "state",
+        "trace",
+        "values",
+    )
 
-    def __init__(self, setting: Setting, state: State, operation: Operation, arguments: Mapping[str, Any], actor: Actor):
+    def __init__(
+        self, setting: Setting, state: State, operation: Operation, arguments: Mapping[str, Any], actor: Actor
+    ) -> None:
         self.setting = setting
         self.state = state
         self.operation = operation
@@ -144,6 +167,10 @@ class Run:
         self.frame = Frame(state.tables)
         self.after = Frame(state.tables, self.overlay.over)
         self.trace = Trace()
+        self.sources: dict[str, Reads] = {}
+        """What the computed names (lets, was) rest on."""
+        self.rests: dict[Read, Reads] = {}
+        """What the cells written so far rest on."""
         self.values: dict[str, Any] = {
             **setting.base,
             "now": state.now,
@@ -158,14 +185,46 @@ class Run:
             self.values[item.name] = value
 
     def compute(self, expression: Expression, values: Mapping[str, Any] | None = None) -> Any:
-        """A value of the state before."""
-        return expression.run(self.frame.get, self.frame.scan, self.values if values is None else values)
+        """A value of the state before, that the label rests on. Raises Uncomputable."""
+        value = self._run(expression, self.frame, self.values if values is None else values)
+        self.frame.reads += self._named(expression)
+        return value
 
-    def compute_after(self, expression: Expression, values: Mapping[str, Any] | None = None) -> tuple[Any, tuple[Read, ...]]:
-        """A value of the state after, with its reads."""
+    def compute_apart(self, expression: Expression, values: Mapping[str, Any] | None = None) -> tuple[Any, Reads]:
+        """A value of the state before with its reads; the label rests on them only if it might have had no value."""
+        start = len(self.frame.reads)
+        value = self.compute(expression, values)
+        reads = tuple(self.frame.reads[start:])
+        if not _CAN_FAIL.search(expression.source):
+            del self.frame.reads[start:]
+        return value, reads
+
+    def compute_after(self, expression: Expression, values: Mapping[str, Any] | None = None) -> tuple[Any, Reads]:
+        """A value of the state after, with the reads of the state before that it rests on."""
         start = len(self.after.reads)
-        value = expression.run(self.after.get, self.after.scan, self.values if values is None else values)
-        return value, tuple(self.after.reads[start:])
+        value = self._run(expression, self.after, self.values if values is None else values)
+        reads = self.settle(start) + self._named(expression)
+        if _CAN_FAIL.search(expression.source):
+            self.frame.reads += reads
+        return value, reads
+
+    @staticmethod
+    def _run(expression: Expression, frame: Frame, values: Mapping[str, Any]) -> Any:
+        try:
+            return expression.run(frame.get, frame.scan, values)
+        except KeyError as fault:
+            raise Uncomputable(f"{fault} has no value") from fault
+
+    def _named(self, expression: Expression) -> Reads:
+        names = [*sorted(expression.names), *(name for name, _ in expression.was)]
+        return tuple(read for name in names for read in self.sources.get(name, ()))
+
+    def settle(self, start: int) -> Reads:
+        """The reads of the state after since `start`; a cell written by now counts as what its value rests on."""
+        reads: list[Read] = []
+        for read in self.after.reads[start:]:
+            reads += self.rests.get(read, (read,))
+        return tuple(reads)
 
     def refuse(self, rule: Rule, values: Mapping[str, Any] | None = None) -> Refused:
         """The refusal of a rule that failed; its words are rendered by whoever presents it."""
@@ -173,11 +232,15 @@ class Run:
         start = len(self.frame.reads)
         for part in rule.words.parts:
             if isinstance(part, Expression):
+                place = len(self.frame.reads)
                 try:
                     shown[part.source] = self.compute(part, values)
                 except Uncomputable:
                     shown[part.source] = None
-        self.trace.tells.extend(self.frame.reads[start:])
+                reads = self.frame.reads[place:]
+                # Only a plain cell can be read off the words; part of an object or a sum of cells cannot.
+                if reads and _CELL.fullmatch(part.source) and len(reads) == part.source.removesuffix(".id").count("."):
+                    self.trace.tells.append((reads[-1], tuple(reads[:-1])))
         del self.frame.reads[start:]
         return Refused(Refusal(rule.code, rule.fault, rule.status, rule.field, rule.words, shown))
 
@@ -192,15 +255,12 @@ class Run:
     def holds(self, rule: Rule) -> bool:
         """Whether the rule holds for the target, or for each of several. Raises Uncomputable with its lets."""
         operation = self.operation
-        try:
-            if not operation.each:
-                return bool(self.compute(rule.that))
-            for key in self.values[operation.inputs[0].name]:
-                self.aim(key)
-                if not self.compute(rule.that):
-                    return False
-        except KeyError as fault:
-            raise Uncomputable(f"{fault} has no value") from fault
+        if not operation.each:
+            return bool(self.compute(rule.that))
+        for key in self.values[operation.inputs[0].name]:
+            self.aim(key)
+            if not self.compute(rule.that):
+                return False
         return True
 
     def aim(self, key: str) -> None:
@@ -217,29 +277,33 @@ class Run:
                 unknown.add(name)
                 continue
             try:
-                self.values[name] = self.compute(expression)
-            except (Uncomputable, KeyError):
+                self.values[name], self.sources[name] = self.compute_apart(expression)
+            except Uncomputable:
                 self.values.pop(name, None)
 
-    def exists(self, resource: str, key: str, name: str) -> None:
-        """Refuse unless the record exists; notes the read."""
-        self.frame.reads.append((resource, key, None))
-        if key not in self.state.tables[resource]:
-            raise Refused(
-                Refusal(f"{resource}_not_found", "state.not_found", 404, name, detail={"id": key, "resource": resource})
-            )
-
-    def check_references(self) -> None:
-        """Refuse by the first argument that names a record which does not exist."""
+    def find_missing(self) -> Refusal | None:
+        """The refusal of the first argument that names a record which does not exist; notes the reads."""
         for item in self.operation.inputs:
             spec, value = item.spec, self.values[item.name]
-            if value is None:
+            inner = spec.item if spec.kind == "list" and spec.item is not None else spec
+            if value is None or inner.kind != "ref" or inner.of is None:
                 continue
-            if spec.kind == "ref" and spec.of is not None:
-                self.exists(spec.of, value, item.name)
-            elif spec.kind == "list" and spec.item is not None and spec.item.kind == "ref" and spec.item.of is not None:
-                for key in value:
-                    self.exists(spec.item.of, key, item.name)
+            for key in value if isinstance(value, list) else (value,):
+                self.frame.reads.append((inner.of, key, None))
+                if key not in self.state.tables[inner.of]:
+                    detail = {"id": key, "resource": inner.of}
+                    return Refusal(f"{inner.of}_not_found", "state.not_found", 404, item.name, detail=detail)
+        return None
+
+    def check_forbidden(self, missing: Refusal | None) -> None:
+        """Refuse what is forbidden; rules that read records stand back where one of those named is missing."""
+        lets = {name for name, _ in self.operation.lets} - self.values.keys()
+        free = [
+            rule
+            for rule in self.operation.rules
+            if missing is None or not (rule.that.cells or rule.that.tables or rule.that.names & lets)
+        ]
+        self.check(free, "state.forbidden")
 
     def check_role(self) -> None:
         """Refuse a caller whose role the operation is not for."""
@@ -250,16 +314,22 @@ class Run:
                 detail = {"role": self.actor.role, "roles": sorted(roles)}
                 raise Refused(Refusal("role_required", "state.forbidden", 403, None, detail=detail))
 
-    def write(self, resource: str, key: str, name: str, value: Any, reads: tuple[Read, ...]) -> None:
-        """Set one cell in the overlay."""
+    def write(self, resource: str, key: str, name: str, value: Any, reads: Reads) -> None:
+        """Set one cell in the overlay; `reads` are of the state before."""
         record = self.after.find(resource, key)
         if record is None:
             return
         spec = self.setting.world.resources[resource].fields[name]
         self.overlay.put(resource, key, {**record, name: coerce(spec, value)})
-        self.trace.writes.append((resource, key, name, reads))
+        self.note(resource, key, name, reads)
 
-    def make(self, resource: Resource, given: Mapping[str, tuple[Any, tuple[Read, ...]]]) -> str:
+    def note(self, resource: str, key: str | None, name: str, reads: Reads) -> None:
+        """Note what the value of a cell rests on from now on (id None: that of any record may have changed)."""
+        self.trace.writes.append((resource, key, name, reads))
+        if key is not None:
+            self.rests[resource, key, name] = reads
+
+    def make(self, resource: Resource, given: Mapping[str, tuple[Any, Reads]]) -> str:
         """Create a record from given cells; the rest from start, default or kind. Its id comes back."""
         made_here = sum(1 for table, _ in self.trace.created if table == resource.name)
         number = self.state.counters.get(resource.name, 0) + made_here + 1
@@ -268,25 +338,26 @@ class Run:
         record: Record = {"id": key}
         values = {**self.values, "id": key}
         self.trace.created.append((resource.name, key))
+        kept = self.sources
+        # What a field rests on, so do the fields that start from it.
+        self.sources = {name: reads for name, reads in kept.items() if name not in resource.fields}
         for name, spec in resource.fields.items():
-            if name in given:
-                value, reads = given[name]
-            else:
-                value, reads = self._first_value(spec, rng, values, record)
-            if spec.only_if is not None and value is not None and not self._own(spec.only_if, values):
-                value = None
+            value, reads = given[name] if name in given else self._first_value(spec, rng, values, record)
+            if spec.only_if is not None and value is not None:
+                fits, more = self.compute_after(spec.only_if, values)
+                value, reads = value if fits else None, reads + more
             record[name] = values[name] = coerce(spec, value)
-            self.trace.writes.append((resource.name, key, name, reads))
+            self.sources[name] = reads
+            self.note(resource.name, key, name, reads)
+        self.sources = kept
         self.overlay.put(resource.name, key, record)
         return key
 
     def _first_value(
         self, spec: FieldSpec, rng: Random, values: Mapping[str, Any], record: Record
-    ) -> tuple[Any, tuple[Read, ...]]:
+    ) -> tuple[Any, Reads]:
         if spec.start is not None:
-            start = len(self.after.reads)
-            value = self._own(spec.start, values)
-            return value, tuple(self.after.reads[start:])
+            return self.compute_after(spec.start, values)
         if spec.default is not None:
             return spec.default, ()
         if spec.kind in ("date", "time") and spec.low == spec.high == 0:
@@ -298,26 +369,32 @@ class Run:
         world = self.setting.world
         return draw_value(spec, rng, world, self.state.now, lambda _: None, record), UNKNOWN
 
-    def _own(self, expression: Expression, values: Mapping[str, Any]) -> Any:
-        return expression.run(self.after.get, self.after.scan, values)
-
     def keep_tallies(self) -> None:
-        """Bring the counts and sums up to date with the changes."""
+        """Bring the counts and sums up to date with the changes: less what each record was worth, plus what it is."""
         for table in list(self.overlay.over):
             for owner, name, tally in self.setting.tallies.get(table, ()):
-                touched: dict[str, None] = {}
-                for key, record in self.overlay.over[table].items():
-                    before = self.state.tables[table].get(key)
-                    for side in (before, record):
-                        if side is not None and side.get(tally.by) is not None:
-                            touched[side[tally.by]] = None
-                for key in touched:
-                    current = self.after.find(owner, key)
-                    if current is None:
-                        continue
-                    value = tally_value(self.after, tally, key, self.values)
-                    if value != current[name]:
-                        self.write(owner, key, name, value, ((owner, key, name),))
+                cells = tally.where.cells if tally.where is not None else ()
+                counts = {tally.by, tally.field or tally.by, *(cell for of, cell in cells if of == table)}
+                for key in list(self.overlay.over[table]):
+                    record = self.overlay.over[table][key]
+                    fresh = key not in self.state.tables[table]
+                    if fresh or record is None or any((table, key, cell) in self.rests for cell in counts):
+                        self._retally(owner, name, tally, key)
+
+    def _retally(self, owner: str, name: str, tally: Tally, key: str) -> None:
+        before = worth(self.frame, tally, key, self.values)
+        after = worth(self.after, tally, key, self.values)
+        by = (*before.by, *self._settled(after.by))
+        reads = (*by, *before.reads, *self._settled(after.reads))
+        self.note(owner, None, name, by)
+        for place, amount in ((before.owner, -before.amount), (after.owner, after.amount)):
+            current = self.after.find(owner, place) if place is not None else None
+            if current is not None and place is not None:
+                rests = self.rests.get((owner, place, name), ((owner, place, name),))
+                self.write(owner, place, name, current[name] + amount, rests + reads)
+
+    def _settled(self, reads: Reads) -> Reads:
+        return tuple(rest for read in reads for rest in self.rests.get(read, (read,)))
 
     def check_always(self) -> None:
         """Refuse changes that leave a written record, or one it refers to, against its invariants."""
@@ -335,8 +412,8 @@ class Run:
                 values = Own(self.after, table, key, self.values)
                 self.trace.rules.append(rule.code)
                 start = len(self.after.reads)
-                held = rule.that.run(self.after.get, self.after.scan, values)
-                self.frame.reads.extend(self.after.reads[start:])
+                held = self._run(rule.that, self.after, values)
+                self.frame.reads += self.settle(start)
                 if not held:
                     shown = {
                         part.source: part.run(self.after.get, self.after.scan, values)
@@ -363,10 +440,30 @@ class Own(dict[str, Any]):
         return self.values[name]
 
 
-def tally_value(frame: Frame, tally: Tally, owner: str, values: Mapping[str, Any]) -> float:
-    """The count or sum of the records that name the owner."""
-    named = [key for key, record in frame.records(tally.resource) if record.get(tally.by) == owner]
-    return tally_over(frame, tally, named, values)
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What one record adds to the tally of which owner, the reads that name the owner, and those of the amount."""
+
+    owner: str | None
+    amount: float
+    by: Reads
+    reads: Reads
+
+
+def worth(frame: Frame, tally: Tally, key: str, values: Mapping[str, Any]) -> Worth:
+    """The worth of a record in a tally; its reads are taken off the frame."""
+    record = frame.find(tally.resource, key)
+    if record is None:
+        return Worth(None, 0, (), ())
+    start = len(frame.reads)
+    by = ((tally.resource, key, tally.by),)
+    counts = tally.where is None or tally.where.run(frame.get, frame.scan, {**values, tally.resource: key})
+    amount: float = 1
+    if tally.field is not None:
+        amount = frame.get(tally.resource, key, tally.field) or 0
+    reads = tuple(frame.reads[start:])
+    del frame.reads[start:]
+    return Worth(record.get(tally.by), amount if counts else 0, by, reads)
 
 
 def tally_over(frame: Frame, tally: Tally, keys: Iterable[str], values: Mapping[str, Any]) -> float:
@@ -388,7 +485,7 @@ def coerce(spec: FieldSpec, value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if spec.kind == "integer":
-        return int(round(value))
+        return round(value)
     if spec.kind == "number" or (spec.tally is not None and spec.tally.field is not None):
         return round(float(value), spec.decimals) + 0.0
     if spec.kind == "time":
@@ -417,11 +514,12 @@ def execute(
         if barred is not None:
             raise Refused(barred)
         run.check_role()
-        run.check(operation.rules, "state.forbidden")
-        if operation.kind != "batch_get":
-            run.check_references()
-        if not operation.each:
+        missing = run.find_missing() if operation.kind != "batch_get" else None
+        if missing is None and not operation.each:
             run.compute_lets(state=True)
+        run.check_forbidden(missing)
+        if missing is not None:
+            raise Refused(missing)
         body = perform(run)
     except Refused as refused:
         run.trace.label = run.frame.reads
@@ -430,7 +528,11 @@ def execute(
         run.trace.deleted.clear()
         return Outcome(refused.refusal, None, [], run.trace, run.frame)
     except Uncomputable as fault:
-        run.trace.label = run.frame.reads
+        # What failed was read somewhere; after the changes began that is in the frame after.
+        run.trace.label = run.frame.reads + list(run.settle(0))
+        run.trace.writes.clear()
+        run.trace.created.clear()
+        run.trace.deleted.clear()
         detail = {"reason": str(fault)}
         refusal = Refusal("not_computable", "rule.cross_field", 422, None, detail=detail)
         return Outcome(refusal, None, [], run.trace, run.frame)

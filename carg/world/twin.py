@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
-from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -52,6 +51,8 @@ class Twin:
     rng: Random
     own: dict[str, list[str]]
     """Ids of the twin's own records, by table; they take over the id of the world's record once it is named."""
+    whole: set[str] = field(default_factory=set)
+    """Tables that the view shows whole: nobody else is in them, whatever it says of ids not listed."""
     gone: set[tuple[str, str]] = field(default_factory=set)
     """What the world said is not there."""
 
@@ -116,6 +117,8 @@ def twin_of(scene: Scene, seed: int) -> Twin:
     for name in read:
         rest = [key for key in truth.tables[name] if key not in set(view.ids.get(name, ()))]
         _keep(twin, name, len(rest))
+        if not rest:
+            twin.whole.add(name)
         for key in view.ids.get(name, ()):
             if key in truth.tables[name]:
                 tables[name][key] = truth.tables[name][key]
@@ -163,6 +166,8 @@ def _differences(answered: Answered, other: Answered, invented: tuple[str, ...])
 
 
 def _label(answered: Answered) -> list[Json]:
+    if answered.directive is not None and answered.directive.fault in OUTAGES:
+        return [answered.response.text]
     fault = answered.call.violates[0] if answered.call.violates else None
     return [answered.call.label, fault and fault.fault, fault and fault.code, fault and fault.field]
 
@@ -281,7 +286,8 @@ def _meet(twin: Twin, answered: Answered) -> None:
     if answered.tool is None or twin.view.rule != "open":
         return
     for table, key in named_records(answered.tool.operation, answered.arguments or {}):
-        twin.admit(table, key)
+        if table not in twin.whole:
+            twin.admit(table, key)
 
 
 def named_records(operation: Operation, arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -306,7 +312,7 @@ def _follow(twin: Twin, answered: Answered, other: Answered) -> None:
             detail = outcome.refusal.detail
             if detail["resource"] in twin.state.tables:
                 twin.banish(detail["resource"], detail["id"])
-        for table, key, name in outcome.trace.tells:
+        for (table, key, name), _ in outcome.trace.tells if directive is None else ():
             if key is not None and name is not None:
                 twin.put(table, key, name, outcome.frame.find(table, key)[name])  # type: ignore[index]
         return
@@ -315,9 +321,10 @@ def _follow(twin: Twin, answered: Answered, other: Answered) -> None:
     else:
         _apply_foreign(twin, answered)
     if directive is None:
+        for _, (table, key) in answered.shown.named:
+            twin.admit(table, key)
         for _, table, key, named in answered.shown.records:
             record = outcome.frame.find(table, key)
-            twin.admit(table, key)
             for name, _ in named if record is not None else ():
                 twin.put(table, key, name, record[name])  # type: ignore[index]
 

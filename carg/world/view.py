@@ -90,7 +90,8 @@ def draw_view(
         return View("withheld")
     mode = mode or rng.choices(list(MODES), list(MODES.values()))[0]
     if mode in ("withheld", "summary"):
-        return View(mode, {}, "open", counters and mode == "summary")
+        # Of an empty table the count tells all.
+        return View(mode, dict.fromkeys(tables, ()) if mode == "summary" else {}, "open", counters and mode == "summary")
     sizes = {(name, key): _size(record) for name in tables for key, record in state.tables[name].items()}
     budget = rng.choice(BUDGETS)
     if mode == "full" and sum(sizes.values()) > max(BUDGETS):
@@ -134,7 +135,7 @@ def show_view(surface: Surface, state: State, tables: Iterable[str], view: View)
         table = state.tables.get(name, {})
         shown = [key for key in view.ids.get(name, ()) if key in table]
         lines += _show_table(surface, state, name, table, shown, view)
-    if view.rule and view.mode != "summary":
+    if view.rule:
         lines.append(RULES[view.rule])
     return "\n".join(lines)
 
