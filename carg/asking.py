@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from weakref import WeakValueDictionary
 
@@ -130,6 +130,21 @@ class Ask:
                 counts.repairs += 1
                 messages = (*messages, *_complaint(reply, fault.message))
         raise AssertionError("unreachable")
+
+    async def text(self, name: str, messages: Sequence[Mapping[str, str]], *, sample: int = 0) -> str:
+        """The answer to messages as they are, as text without thoughts: nothing is parsed or asked again.
+
+        Raises ReplyError when it was cut, else what asking raises.
+        """
+        counts = self._counts(name)
+        counts.asked += 1
+        reply = await self._answer(Request(name, "", tuple(messages), None, self.sampling, sample), 0, counts)
+        if reply.finish_reason == "length":
+            counts.failed += 1
+            raise ReplyError(f"{name}: the answer was cut at the longest length allowed", reply.text)
+        said, thought = strip_thoughts(reply.text)
+        counts.thoughts += bool(thought)
+        return said
 
     def totals(self) -> Counts:
         """The counts of all prompts together."""

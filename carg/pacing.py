@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
+
+_UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 class Gate:
@@ -69,21 +73,59 @@ class Pace:
     rpm: float | None = None
     tpm: float | None = None
     _free_at: float = field(default=0.0, init=False)
+    _steps: dict[str, float] = field(default_factory=dict, init=False)
+    """Seconds between calls that the server's own words ask for, by what is scarce."""
 
     BURST_S = 1.0
+    LOW = 0.1
+    """Share of a limit below which calls are spread."""
 
     def reserve(self) -> float:
         """0 where a call may begin now (it is counted), else the seconds to wait before asking again."""
-        if self.rpm is None and self.tpm is None:
+        if self.rpm is None and self.tpm is None and not self._steps:
             return 0.0
         now = time.monotonic()
         self._free_at = max(self._free_at, now - self.BURST_S)
         if self._free_at > now:
             return self._free_at - now
-        self._free_at += 60 / self.rpm if self.rpm else 0.0
+        self._free_at += max(60 / self.rpm if self.rpm else 0.0, *self._steps.values(), 0.0)
         return 0.0
+
+    def learn(self, headers: Mapping[str, str], n_tokens: int = 0) -> None:
+        """Takes the x-ratelimit-* headers (names in lower case) of an answer that took `n_tokens`.
+
+        While a limit is far, nothing is held back. When less than a tenth is left, calls go as the server's bucket
+        fills again: what was taken from it comes back within the time named by reset.
+        """
+        for scarce, share in (("requests", 1), ("tokens", max(1, n_tokens))):
+            left, limit = (_number(headers.get(f"x-ratelimit-{name}-{scarce}")) for name in ("remaining", "limit"))
+            reset_s = read_duration(headers.get(f"x-ratelimit-reset-{scarce}", ""))
+            if left is None or reset_s is None:
+                continue
+            is_low = left < self.LOW * limit if limit else left < 2 * share
+            taken = limit - left if limit else share
+            self._steps.pop(scarce, None)
+            if is_low and taken > 0:
+                self._steps[scarce] = min(reset_s, reset_s * share / taken)
 
     def note(self, n_tokens: int) -> None:
         """Counts the tokens of a reply."""
         if self.tpm:
             self._free_at += 60 * n_tokens / self.tpm
+
+
+def read_duration(text: str) -> float | None:
+    """Seconds of a text such as 6m0s, 1.2s, 12ms or 59; None where it is none."""
+    if (plain := _number(text)) is not None:
+        return plain
+    found = re.findall(r"(\d+\.?\d*)(ms|[dhms])", text)
+    if not found or "".join(number + unit for number, unit in found) != text:
+        return None
+    return sum(float(number) * _UNITS_S[unit] for number, unit in found)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return max(0.0, float(text or ""))
+    except ValueError:
+        return None

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from carg.errors import BackendError, CargError, RecordError, StoreError
+from carg.errors import BackendError, CargError, RecordError, ReplyError, StoreError
 from carg.records import Json
 from carg.store import Journal
 
@@ -46,15 +46,45 @@ class Tally:
         return self.requested == self.accepted + self.rejected + self.failed
 
 
+_ANSWERED = (ReplyError.__name__, RecordError.__name__)
+"""Failures of slots whose answers are in the journal: asked the same again, they would fail the same way."""
+
+
 class Outcomes:
     """The outcomes of a run's slots on the disk, one line each; opening one again knows what is done."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self._offsets = {entry["slot"]: offset for offset, entry in journal.scan()}
+        self._offsets: dict[str, int] = {}
+        self._laps: dict[str, int] = {}
+        for offset, entry in journal.scan():
+            if entry["status"] == "owed":
+                del self._offsets[entry["slot"]]
+                self._laps[entry["slot"]] = entry["lap"]
+            else:
+                self._offsets[entry["slot"]] = offset
 
     def __contains__(self, slot: str) -> bool:
         return slot in self._offsets
+
+    def lap(self, slot: str) -> int:
+        """Which questions a slot is to ask: 0 its first ones, else others in their place."""
+        return self._laps.get(slot, 0)
+
+    def owe_failed(self) -> int:
+        """How many slots had failed: they are owed again from now on.
+
+        A slot that had no answer asks the same again and pays only for what is missing. One that had answers and could
+        not use them asks anew, on its next lap.
+        """
+        ended = [self.journal.at(offset) for offset in self._offsets.values()]
+        failed = [entry for entry in ended if entry["status"] == "failed"]
+        for entry in failed:
+            slot = entry["slot"]
+            self._laps[slot] = self.lap(slot) + entry["reason"].startswith(_ANSWERED)
+            self.journal.append({"slot": slot, "status": "owed", "lap": self._laps[slot]})
+            del self._offsets[slot]
+        return len(failed)
 
     def store(self, slot: str, outcome: Outcome) -> None:
         """Raises StoreError when the slot has ended before: nothing is counted twice."""

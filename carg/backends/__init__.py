@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from carg.errors import ConfigError
+from carg.pacing import Pace
 from carg.records import Json, digest
 
 
@@ -62,8 +63,11 @@ class Backend(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def open_backend(name: str, *, api_base: str | None = None) -> AsyncIterator[Backend]:
-    """The backend of that name, for as long as the block runs. Raises ConfigError when it cannot be one."""
+async def open_backend(name: str, *, api_base: str | None = None, pace: Pace | None = None) -> AsyncIterator[Backend]:
+    """The backend of that name, for as long as the block runs. Raises ConfigError when it cannot be one.
+
+    `pace` learns the limits that a server tells, where it is spoken to directly.
+    """
     async with contextlib.AsyncExitStack() as stack:
         match name.partition(":"):
             case ("world", _, _):
@@ -79,7 +83,7 @@ async def open_backend(name: str, *, api_base: str | None = None) -> AsyncIterat
             case _ if api_base:
                 from carg.backends.direct import Direct
 
-                yield await stack.enter_async_context(contextlib.aclosing(Direct(name, api_base)))
+                yield await stack.enter_async_context(contextlib.aclosing(Direct(name, api_base, pace)))
             case _:
                 from carg.backends.chat import Chat
 

@@ -16,6 +16,7 @@ from carg.backends import Reply, Request
 from carg.backends.enforcing import Enforcing
 from carg.backends.faults import refusal, retry_after, unreachable
 from carg.errors import BackendError, CargError, ConfigError
+from carg.pacing import Pace
 
 if TYPE_CHECKING:
     import aiohttp
@@ -26,12 +27,16 @@ KEY_NAME = "CARG_API_KEY"
 class Direct:
     """One server and one model on it."""
 
-    def __init__(self, name: str, api_base: str) -> None:
-        """`name` is the model as the server knows it, with or without the prefixes that litellm uses."""
+    def __init__(self, name: str, api_base: str, pace: Pace | None = None) -> None:
+        """`name` is the model as the server knows it, with or without the prefixes that litellm uses.
+
+        `pace` learns from what the server says of its limits.
+        """
         self.model = name.removeprefix("openai/").removeprefix("hosted_vllm/")
         self.url = _completions_url(api_base)
         self._session: aiohttp.ClientSession | None = None
         self._enforcing = Enforcing()
+        self._pace = pace or Pace()
 
     async def complete(self, request: Request) -> Reply:
         """The server's answer."""
@@ -49,18 +54,20 @@ class Direct:
         try:
             async with self._open().post(self.url, data=payload) as response:
                 body = await response.read()
-                status, headers = response.status, response.headers
+                status, headers = response.status, {name.lower(): text for name, text in response.headers.items()}
         except aiohttp.InvalidURL as fault:
             raise ConfigError(f"--api-base: {fault} is no address", "give one like http://localhost:8000/v1") from fault
         except (aiohttp.ClientError, ConnectionError, OSError) as fault:
             raise unreachable(self.model, fault) from fault
         if status != 200:
-            raise self._refused(status, body, {name.lower(): value for name, value in headers.items()})
+            raise self._refused(status, body, headers)
         try:
-            return _reply(orjson.loads(body), self.model)
+            reply = _reply(orjson.loads(body), self.model)
         except (orjson.JSONDecodeError, KeyError, TypeError, IndexError) as fault:
             said = f"{self.model}: the answer is no chat completion ({fault!r})"
             raise BackendError(said, "check that --api-base ends in /v1", retryable=True) from fault
+        self._pace.learn(headers, reply.tokens_in + reply.tokens_out)
+        return reply
 
     def _open(self) -> aiohttp.ClientSession:
         """The session, opened at the first call; `asking` bounds calls and time, so that nothing here does."""

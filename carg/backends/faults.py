@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from carg.errors import BackendError, CargError, ConfigError, RateLimited, TryLater
+from carg.pacing import read_duration
 
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 _SECRET_TEXT = re.compile(r"\b(?:sk|pk|hf|gsk|xai|key)[-_][A-Za-z0-9_*-]{6,}|(?<=Bearer )\S+")
@@ -50,16 +51,25 @@ def unreachable(model: str, fault: BaseException) -> BackendError:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks for, as a number or a date; None where there is none to read."""
+    """Seconds that a Retry-After header asks for, as a number or a date, else the reset of a spent limit; or None."""
     if (milliseconds := _number(headers.get("retry-after-ms", ""))) is not None:
         return milliseconds / 1000
     value = headers.get("retry-after", "")
     if (seconds := _number(value)) is not None:
         return seconds
+    if not value:
+        return _reset_of_spent(headers)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+def _reset_of_spent(headers: Mapping[str, str]) -> float | None:
+    """Seconds until a spent x-ratelimit limit is filled again; None where none is said to be spent."""
+    spent = [name for name in ("requests", "tokens") if _number(headers.get(f"x-ratelimit-remaining-{name}", "")) == 0]
+    waits = [read_duration(headers.get(f"x-ratelimit-reset-{name}", "")) for name in spent]
+    return max((wait for wait in waits if wait is not None), default=None)
 
 
 def without_keys(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -16,8 +16,10 @@ from typing import TypeVar
 
 from carg.asking import Ask, Budget, Counts
 from carg.backends import open_backend
+from carg.config import Asking, shares_of
 from carg.domains import Seed
 from carg.errors import ConfigError
+from carg.ledger import store_spent
 from carg.pacing import Pace
 from carg.records import Instance, Json, Session, Tool, digest
 from carg.runner import Outcome, Outcomes, Tally, run_slots
@@ -33,6 +35,8 @@ CALLS_A_SINGLE = 6
 SESSION_SHARE = 0.3
 """Of exchanges."""
 SESSION_LENGTH = (2, 12)
+LAP = 1_000_000_000
+"""Between the seeds of a slot's questions and those it asks when these could not be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,10 @@ class Road:
     tpm: float | None = None
     """Requests and tokens a minute that each model allows."""
     budget: Budget = field(default_factory=Budget)
+    max_failed: float = 0.1
+    """Share of slots that may fail before the stage is said to have failed."""
+    retry_failed: bool = False
+    """Try the slots again that ended as failed."""
 
     @property
     def fingerprint(self) -> dict[str, Json]:
@@ -83,6 +91,25 @@ class Report:
     """Counts by "prompt, model"."""
 
 
+def road_of(asking: Asking, seed: int, *, retry_failed: bool = False) -> Road:
+    """The road that settings name. Raises ConfigError for shares that do not make 1."""
+    first, *others = shares_of(asking.backend).items()
+    return Road(
+        first[0],
+        api_base=asking.api_base,
+        shares=dict(others),
+        sampling={} if asking.temperature is None else {"temperature": asking.temperature},
+        seed=seed,
+        width=asking.width,
+        timeout_s=asking.timeout,
+        rpm=asking.rpm,
+        tpm=asking.tpm,
+        budget=Budget(asking.max_cost, asking.max_tokens, asking.max_minutes),
+        max_failed=asking.max_failed,
+        retry_failed=retry_failed,
+    )
+
+
 Slot = TypeVar("Slot")
 OnDone = Callable[[str, Outcome], None]
 
@@ -102,11 +129,12 @@ async def expand_by_model(
         for at, seed in enumerate(seeds):
             share = missing // len(seeds) + (at < missing % len(seeds))
             if share > 0:
-                yield f"{seed.name}/{turn}", (seed, share, turn)
+                # What is missing depends on how earlier slots ended; a slot that is tried again must not find another's.
+                yield f"{seed.name}/{turn}" + (f"/{share}" if turn else ""), (seed, share, turn)
 
-    async def make(ask: Ask, slot: tuple[Seed, int, int]) -> Outcome:
+    async def make(ask: Ask, slot: tuple[Seed, int, int], lap: int) -> Outcome:
         seed, share, turn = slot
-        made = await invent_tools(seed, share, ask, run_seed=road.seed, part=turn)
+        made = await invent_tools(seed, share, ask, run_seed=road.seed, part=turn + ROUNDS * lap)
         records: dict[str, list[Json]] = {"tools": [*made.tools], "instances": [*made.instances]}
         records["refused"] = [dict(made.refused)]
         if not made.tools:
@@ -143,10 +171,10 @@ async def generate_by_model(
                 seed = (road.seed * ROUNDS + turn) * 1_000_000 + lap
                 yield f"{kind}/{turn}/{lap}/{instances[place].id}", (kind, instances[place], seed)
 
-    async def make(ask: Ask, slot: tuple[str, Instance, int]) -> Outcome:
+    async def make(ask: Ask, slot: tuple[str, Instance, int], lap: int) -> Outcome:
         kind, instance, seed = slot
         offered = [by_id[name] for name in instance.tools]
-        session = await _write(kind, instance, offered, ask, seed)
+        session = await _write(kind, instance, offered, ask, seed + lap * LAP)
         return Outcome("accepted", {"sessions": [session]}, n_candidates=len(session.exchanges))
 
     return await _run(folder, road, plan, make, ("sessions",), on_done)
@@ -163,17 +191,15 @@ async def _run(
     folder: Path,
     road: Road,
     plan: Callable[[int, Mapping[str, int]], Iterator[tuple[str, Slot]]],
-    make: Callable[[Ask, Slot], Awaitable[Outcome]],
+    make: Callable[[Ask, Slot, int], Awaitable[Outcome]],
     stems: Sequence[str],
     on_done: OnDone,
 ) -> Report:
     """Rounds of slots until nothing is missing; what a round plans follows from what is stored, so a resume agrees."""
-    async with contextlib.AsyncExitStack() as stack:
-        asks = await _open_asks(road, folder, stack)
-        outcomes = Outcomes(stack.enter_context(Journal(folder / "slots.jsonl")))
+    async with open_road(road, folder) as (asks, outcomes):
 
         async def make_one(named: tuple[str, Slot]) -> Outcome:
-            return await make(asks[road.pick(named[0])], named[1])
+            return await make(asks[road.pick(named[0])], named[1], outcomes.lap(named[0]))
 
         def store(name: str, outcome: Outcome) -> None:
             outcomes.store(name, outcome)
@@ -185,17 +211,21 @@ async def _run(
             names += slots
             waiting = ((name, (name, slot)) for name, slot in slots.items() if name not in outcomes)
             await run_slots(waiting, make_one, width=road.width * OPEN_SLOTS, on_done=store)
-        ids = {stem: [record["id"] for record in _records(outcomes, names, stem)] for stem in stems}
+        ids = {stem: [record["id"] for record in records_of(outcomes, names, stem)] for stem in stems}
         for stem in stems:
-            write_part(folder, stem, 0, _records(outcomes, names, stem))
-        refused = sum((Counter(counts) for counts in _records(outcomes, names, "refused")), Counter[str]())
+            write_part(folder, stem, 0, records_of(outcomes, names, stem))
+        refused = sum((Counter(counts) for counts in records_of(outcomes, names, "refused")), Counter[str]())
         counted = {stem: len(ids[stem]) for stem in stems}
-        ledger = asks[road.backend].ledger
-        asking = {f"{prompt}, {model}": asdict(counts) for (prompt, model), counts in sorted(ledger.items())}
-        return Report(outcomes.tally(names), counted, run_digest(ids), dict(refused), asking)
+        return Report(outcomes.tally(names), counted, run_digest(ids), dict(refused), show_asking(asks))
 
 
-def _records(outcomes: Outcomes, names: Iterable[str], stem: str) -> Iterator[Json]:
+def show_asking(asks: Mapping[str, Ask]) -> dict[str, dict[str, Json]]:
+    """What asking took on this visit, by "prompt, model"."""
+    ledger = next(iter(asks.values())).ledger
+    return {f"{prompt}, {model}": asdict(counts) for (prompt, model), counts in sorted(ledger.items())}
+
+
+def records_of(outcomes: Outcomes, names: Iterable[str], stem: str) -> Iterator[Json]:
     for outcome in outcomes.read(names):
         yield from outcome.records.get(stem, ())
 
@@ -210,15 +240,29 @@ def _count(outcomes: Outcomes, names: Iterable[str]) -> Counter[str]:
     return counts
 
 
+@contextlib.asynccontextmanager
+async def open_road(road: Road, folder: Path) -> AsyncIterator[tuple[dict[str, Ask], Outcomes]]:
+    """An Ask for each model and the outcomes in a stage folder; the journal is summed up when the block ends."""
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(store_spent, folder)
+        asks = await _open_asks(road, folder, stack)
+        outcomes = Outcomes(stack.enter_context(Journal(folder / "slots.jsonl")))
+        if road.retry_failed:
+            outcomes.owe_failed()
+        yield asks, outcomes
+
+
 async def _open_asks(road: Road, folder: Path, stack: contextlib.AsyncExitStack) -> dict[str, Ask]:
     """One Ask a model; they share journal and ledger, so that a budget is one budget."""
     if not 0 <= sum(road.shares.values()) <= 1 or min(road.shares.values(), default=0) < 0:
         raise ConfigError(f"shares of models {dict(road.shares)} are no shares", "each from 0 to 1, at most 1 together")
     journal = stack.enter_context(Journal(folder / "replies.jsonl"))
     ledger: dict[tuple[str, str], Counts] = {}
-    return {
-        model: Ask(
-            await stack.enter_async_context(open_backend(model, api_base=road.api_base)),
+    asks = {}
+    for model in (road.backend, *road.shares):
+        pace = Pace(road.rpm, road.tpm)
+        asks[model] = Ask(
+            await stack.enter_async_context(open_backend(model, api_base=road.api_base, pace=pace)),
             journal,
             model,
             sampling=road.sampling,
@@ -226,8 +270,7 @@ async def _open_asks(road: Road, folder: Path, stack: contextlib.AsyncExitStack)
             budget=road.budget,
             tries=road.tries,
             timeout_s=road.timeout_s,
-            pace=Pace(road.rpm, road.tpm),
+            pace=pace,
             ledger=ledger,
         )
-        for model in (road.backend, *road.shares)
-    }
+    return asks
