@@ -23,8 +23,8 @@ LEVEL_SHARES = {"full": 0.4, "no_errors": 0.2, "no_returns": 0.2, "bare": 0.2}
 RULE_LEVELS = {"full": 0.67, "no_returns": 0.33}
 """Where it does, the errors must be shown."""
 MOST_TOOLS = 8
-MOST_DEFINITION_CHARS = 7000
-"""About 1,750 tokens: toolset and state together take at most half of a context of 8,192."""
+MOST_DEFINITION_CHARS = 5000
+"""About 1,500 tokens: toolset and state together take at most half of a context of 8,192."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ MOST_LOGS = 28
 """Records kept of a resource that nothing refers to and nothing ends: logs would fill every prompt."""
 TERMINAL_KEPT = 0.45
 """Share of finished records that stay."""
+MOST_OPERATIONS = 220
+"""Operations that make an opening, at most: by then every table is filled and every status met."""
 TRIES = 4
 BARRED_DAYS = 6
 """How long a due thing that was refused is left alone at most, in days; else a third of its window."""
@@ -65,9 +67,12 @@ def grow_state(setting: Setting, rng: Random) -> State:
         if resource.pace > 0 and "create" in resource.offers
     ]
     barred: dict[tuple[str, str], int] = {}
+    done = 0
     for _ in range(steps):
+        if done >= MOST_OPERATIONS:
+            break
         state.now = _next_moment(state.now, world.days * DAY_S / steps, rng)
-        _step(setting, state, rng, moves, dues, makers, barred)
+        done += _step(setting, state, rng, moves, dues, makers, barred)
     thin(setting, state, rng)
     state.now += rng.randint(1, 6) * 3600 + rng.randrange(60) * 60
     return state
@@ -89,7 +94,9 @@ def _step(
     dues: list[Operation],
     makers: list[tuple[Resource, Operation]],
     barred: dict[tuple[str, str], int],
-) -> None:
+) -> int:
+    """How many operations were done."""
+    done = 0
     for operation in rng.sample(dues, len(dues)):
         ready = [
             key
@@ -97,19 +104,22 @@ def _step(
             if barred.get((operation.name, key), 0) <= state.now
         ]
         for key in rng.sample(ready, min(2, len(ready))):
-            if not try_operation(setting, state, operation, rng, focus={operation.subject: key}):
+            if try_operation(setting, state, operation, rng, focus={operation.subject: key}):
+                done += 1
+            else:
                 assert operation.due is not None
                 low, high = operation.due.days
                 rest = min(BARRED_DAYS, max(0.25, (high - low) / 3))
                 barred[(operation.name, key)] = state.now + int(rest * DAY_S)
     for resource, operation in makers:
         if rng.random() < resource.pace:
-            try_operation(setting, state, operation, rng)
+            done += try_operation(setting, state, operation, rng)
     for operation in rng.sample(moves, min(3, len(moves))):
         if operation.season and month_of(state.now // DAY_S) not in operation.season:
             continue
         if try_operation(setting, state, operation, rng):
-            return
+            return done + 1
+    return done
 
 
 def _has_able(setting: Setting, state: State, operation: Operation) -> bool:

@@ -22,7 +22,7 @@ RULES = {
 }
 MODES = {"partial": 0.72, "full": 0.1, "summary": 0.1, "withheld": 0.08}
 """Share of rows by mode, where a state exists at all."""
-BUDGETS = (1500, 3000, 4500)
+BUDGETS = (1000, 2000, 3500)
 """Characters a partial view may take; the needed records come first, so larger ones carry more distractors."""
 MOST_RECORDS = 40
 
