@@ -13,8 +13,8 @@ N_INSTANCES = 3
 """Conventions a service: enough to see variety, few enough for minutes."""
 N_JUDGED = 40
 """Answers of the trained model that are judged; the share is rough, and said to be."""
-LONGEST_PROMPT = 9_000
-"""Characters; longer conversations are beyond what a tiny model reads in its context."""
+ROOM = 600
+"""Tokens that must be left in the context for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,70 +52,81 @@ def show_demo(screen: Screen, run: Path, *, exchanges: int, minutes: float, seed
     model = run / "model"
     report = train(screen, run / "dataset", model, fresh=False, init="tiny", max_minutes=minutes, epochs=100.0, seed=seed)
     screen.note("5/5 simulate: the model answers calls of tools that it never saw")
-    judged = judge_model(run, model, seed)
+    judged = judge_model(run, model)
     _last_screen(screen, run, expanded.counts, filtered.counts, report, judged, time.monotonic() - began)
 
 
-def judge_model(run: Path, model: Path, seed: int, n_judged: int = N_JUDGED) -> Judged | None:
-    """The model's answers to first calls of held-out rows; None where there are none."""
+def judge_model(run: Path, model: Path, n_judged: int = N_JUDGED) -> Judged | None:
+    """The model's answers to the first calls of held-out rows, decoded as `carg simulate` does; None where there are none."""
     from carg.gtm.decode import answer, load_gtm
+    from carg.gtm.tokens import prompt_ids
+    from carg.scene import open_book
     from carg.shards import read_rows
 
+    gtm = load_gtm(model)
+    most = gtm.model.config.max_position_embeddings - ROOM
     chosen = []
     for split in ("test_tools", "test_domains", "validation"):
         for row in read_rows(run / "dataset", "simulator", split):
-            if len(row["messages"][0]["content"]) < LONGEST_PROMPT and row["messages"][2]["train"]:
+            fits = row["messages"][2]["train"] and len(prompt_ids(gtm.tokenizer, [row["messages"][:2]])[0]) <= most
+            if fits and len(chosen) < n_judged:
                 chosen.append(row)
-            if len(chosen) >= n_judged:
-                break
     if not chosen:
         return None
-    gtm = load_gtm(model)
-    texts = answer(gtm, [row["messages"][:2] for row in chosen], max_new_tokens=400)
-    return _judge(run, chosen, texts)
+    asked = [_read_asked(open_book(run), row) for row in chosen]
+    texts = answer(gtm, [row["messages"][:2] for row in chosen], max_new_tokens=ROOM - 100, schema=[a.schema for a in asked])
+    return _judge(chosen, asked, texts)
 
 
-def _judge(run: Path, rows: list[dict[str, Any]], texts: list[str]) -> Judged:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    convention: Any
+    definition: Any
+    schema: Any
+    ok: bool
+
+
+def _read_asked(book: Any, row: dict[str, Any]) -> _Asked:
     import orjson
 
-    from carg.errors import RecordError
-    from carg.records import Definition
-    from carg.scene import open_book
-    from carg.schemas import is_valid
+    from carg.world.answers import answer_schema
     from carg.world.replay import service_of
     from carg.world.syntax import parse_call
+
+    meta = orjson.loads(row["meta"])
+    service = service_of(book.instances[meta["instance"]])
+    parsed = parse_call(service.convention, row["messages"][1]["content"], service.definitions)
+    definition = service.definitions.get(parsed.tool or "")
+    schema = answer_schema(service.convention, definition) if definition is not None else None
+    return _Asked(service.convention, definition, schema, meta["exchanges"][0]["ok"])
+
+
+def _judge(rows: list[dict[str, Any]], asked: list[_Asked], texts: list[str]) -> Judged:
+    from carg.errors import RecordError
+    from carg.schemas import is_valid
     from carg.world.wording import read_response
 
-    book = open_book(run)
-    readable = valid = same = exact = 0
-    best = (-1, 0)
-    for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
-        meta = orjson.loads(row["meta"])
-        service = service_of(book.instances[meta["instance"]])
-        convention = service.convention
-        call, truth = row["messages"][1]["content"], row["messages"][2]["content"]
-        parsed = parse_call(convention, call, service.definitions)
-        definition: Definition | None = service.definitions.get(parsed.tool or "")
-        score = 0
+    counts = {"readable": 0, "valid": 0, "same": 0, "exact": 0}
+    scores = []
+    for row, item, text in zip(rows, asked, texts, strict=True):
+        found = set()
         try:
-            response = read_response(convention, text, definition)
-            readable += 1
-            score = 1
-            fits = definition is None or not response.ok or is_valid(definition.returns, response.body)
-            valid += fits
-            agrees = response.ok == meta["exchanges"][0]["ok"]
-            same += fits and agrees
-            score += fits + agrees
+            response = read_response(item.convention, text, item.definition)
+            found.add("readable")
+            if not response.ok or item.definition is None or is_valid(item.definition.returns, response.body):
+                found.add("valid")
+                if response.ok == item.ok:
+                    found.add("same")
         except RecordError:
             pass
-        exact += text == truth
-        score += 2 * (text == truth)
-        best = max(best, (score, -place))
-    place = -best[1]
-    row = rows[place]
-    return Judged(
-        len(rows), readable, valid, same, exact, row["messages"][1]["content"], row["messages"][2]["content"], texts[place]
-    )
+        if text == row["messages"][2]["content"]:
+            found.add("exact")
+        for name in found:
+            counts[name] += 1
+        scores.append(len(found))
+    best = scores.index(max(scores))
+    call, truth = rows[best]["messages"][1]["content"], rows[best]["messages"][2]["content"]
+    return Judged(len(rows), *counts.values(), call, truth, texts[best])
 
 
 def _last_screen(
@@ -158,9 +169,10 @@ def _show_judged(screen: Screen, judged: Judged) -> None:
     screen.result(f"the world answers:\n  {_short(judged.truth)}")
     screen.result(f"the tiny model answers:\n  {_short(judged.answer)}")
     screen.result(
-        f"Of {judged.asked} such calls the model answered {judged.readable} readably, {judged.valid} in a valid form, "
-        f"{judged.same_outcome} with the right outcome (success or error), {judged.exact} exactly. This is the best of "
-        "them. Minutes of training teach the form, not the work: a 1.5 B model on a GPU is what the data is for."
+        f"Of {judged.asked} such calls it answered {judged.readable} readably, {judged.valid} in a valid form (a grammar "
+        f"holds it to the form where answers are JSON), {judged.same_outcome} with the right outcome, {judged.exact} "
+        "exactly. This is the best of them. Minutes of training teach the form, not the work: that is what the data, a "
+        "1.5 B model and a GPU are for."
     )
 
 

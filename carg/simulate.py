@@ -10,10 +10,11 @@ from random import Random
 import orjson
 
 from carg.errors import ConfigError, RecordError
-from carg.records import Instance, Opening, Response, Session
+from carg.records import Instance, Json, Opening, Response, Session
 from carg.render import system_text, user_text
 from carg.scene import Book, Scene, open_book
 from carg.store import read_parts
+from carg.world.answers import answer_schema
 from carg.world.composing import choose_tools
 from carg.world.knowledge import needed_records
 from carg.world.openings import grow_opening
@@ -133,13 +134,22 @@ def answer_by_model(simulation: Simulation, call: str, backend: str, api_base: s
 
     async def ask() -> str:
         messages = tuple(simulation.messages(call))
+        schema = _schema_of(simulation, call) if backend.startswith("gtm:") else None
         async with open_backend(backend, api_base=api_base) as opened:
-            reply = await opened.complete(Request("simulate", "", messages, None, {"max_tokens": ANSWER_TOKENS}))
+            reply = await opened.complete(Request("simulate", "", messages, schema, {"max_tokens": ANSWER_TOKENS}))
         return reply.text
 
     text = asyncio.run(ask())
     simulation.turns.append((call, text))
     return text
+
+
+def _schema_of(simulation: Simulation, call: str) -> dict[str, Json] | None:
+    """What the answer to this call can be, for decoding under a grammar."""
+    convention = simulation.scene.instance.convention
+    parsed = parse_call(convention, call, simulation.scene.definitions)
+    definition = simulation.scene.definitions.get(parsed.tool or "")
+    return None if definition is None else answer_schema(convention, definition)
 
 
 def judge_answer(simulation: Simulation, call: str, text: str) -> str:

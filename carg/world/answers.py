@@ -1,0 +1,71 @@
+"""The JSON Schema of a whole answer under a convention: envelope around `returns`, or an error; for decoding under it."""
+
+from __future__ import annotations
+
+from carg.records import Convention, Definition, Json
+
+MOST_WORDS = 240
+"""Longest message of an error, in characters."""
+_WRAPPED: dict[str, tuple[dict[str, Json], str]] = {
+    "data": ({}, "data"),
+    "result_status": ({"status": {"const": "ok"}}, "result"),
+    "ok_flag": ({"ok": {"const": True}}, "payload"),
+}
+_FLAGS: dict[str, dict[str, Json]] = {
+    "result_status": {"status": {"const": "error"}},
+    "ok_flag": {"ok": {"const": False}},
+}
+
+
+def answer_schema(convention: Convention, definition: Definition) -> dict[str, Json] | None:
+    """What an answer of the tool can be, or None where it is not one JSON value: other media, a status line, text errors."""
+    factors = convention.factors
+    if factors["media"] != "json" or factors["status_line"] == "shown" or definition.returns is None:
+        return None
+    if factors["error_shape"] == "plain_text":
+        return None
+    envelope = factors["envelope"]
+    if envelope == "structured":
+        failed = _object({"content": _texts(), "isError": {"const": True}})
+        return {"anyOf": [_object({"structuredContent": definition.returns, "isError": {"const": False}}), failed]}
+    if envelope == "mcp_content":
+        return _object({"content": _texts(), "isError": {"type": "boolean"}})
+    good = definition.returns
+    if envelope in _WRAPPED:
+        flags, key = _WRAPPED[envelope]
+        good = _object({**flags, key: definition.returns})
+    return {"anyOf": [good, _object({**_FLAGS.get(envelope, {}), **_error(factors["error_shape"])})]}
+
+
+def _object(properties: dict[str, Json]) -> dict[str, Json]:
+    # Where a convention leaves nulls out, an error that stands at no field has none.
+    required = [name for name in properties if name != "field"]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _text(most: int) -> dict[str, Json]:
+    return {"type": "string", "maxLength": most}
+
+
+def _texts() -> dict[str, Json]:
+    item = _object({"type": {"const": "text"}, "text": _text(4000)})
+    return {"type": "array", "items": item, "minItems": 1, "maxItems": 1}
+
+
+def _error(shape: str) -> dict[str, Json]:
+    where: Json = {"type": ["string", "null"], "maxLength": 80}
+    parts: dict[str, Json] = {"code": _text(80), "message": _text(MOST_WORDS), "field": where}
+    if shape == "code_message":
+        return {"error": _object(parts)}
+    if shape == "errors_list":
+        return {"errors": {"type": "array", "items": _object(parts), "minItems": 1, "maxItems": 1}}
+    if shape == "flat":
+        return {"error": _text(80), "message": _text(MOST_WORDS), "field": where}
+    return {
+        "type": _text(80),
+        "title": _text(80),
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": _text(MOST_WORDS),
+        "code": _text(80),
+        "field": where,
+    }
