@@ -67,7 +67,7 @@ def action_operation(draft: Draft, name: str, value: Any) -> Operation | None:
             act.names[key] = made.type
     arguments = {item.name: item.spec.type for item in act.inputs}
     reading = _reading_lets(act)
-    for number, item in enumerate(raw.get("require", [])):
+    for number, item in enumerate(draft.reader.entries(f"{act.entry}.require", raw.get("require", []))):
         if rule := draft.reader.rule(f"{act.entry}.require[{number}]", item, act.scope(), arguments, reading):
             act.rules.append(rule)
     effects = [*move_effects, *_read_sets(act)]
@@ -96,7 +96,10 @@ def action_operation(draft: Draft, name: str, value: Any) -> Operation | None:
         creates=tuple(act.creates),
         returns=returns,
         due=_read_due(act),
-        season=frozenset(raw.get("season", [])),
+        season=frozenset(
+            draft.reader.whole(f"{act.entry}.season", month, 1, 12)
+            for month in draft.reader.entries(f"{act.entry}.season", raw.get("season", []))
+        ),
     )
 
 
@@ -116,16 +119,16 @@ def _read_target(act: _Action) -> None:
     most = EACH_MOST
     if isinstance(on, dict):
         item = reader.table(f"{act.entry}.on", on, ("each", "most"))
-        on, most, act.each = item.get("each"), int(item.get("most", EACH_MOST)), True
-    if on not in act.draft.fields:
-        reader.fault(f"{act.entry}.on", f"{on!r} is no resource{did_you_mean(str(on), act.draft.fields)}")
+        most = reader.whole(f"{act.entry}.on.most", item.get("most", EACH_MOST), 1, 50)
+        on, act.each = item.get("each"), True
+    act.resource = reader.one(f"{act.entry}.on", on, act.draft.fields, "resource")
+    if act.resource is None:
         return
-    act.resource = str(on)
     act.names[act.resource] = Type("ref", act.resource)
     if not act.each:
         act.inputs.append(target_input(act.resource))
         return
-    plural = str(act.draft.raw["resources"][on].get("plural", f"{on}s"))
+    plural = str(act.draft.raw["resources"][act.resource].get("plural", f"{act.resource}s"))
     about = f"ids of the {plural.replace('_', ' ')}"
     spec = FieldSpec(plural, "list", item=FieldSpec("item", "ref", of=act.resource), length=(1, most), about=about)
     act.inputs.append(Input(spec, True, "targets"))
@@ -231,7 +234,7 @@ def _value(
 
 def _read_each_sets(act: _Action) -> list[EachEffect]:
     reader, made = act.draft.reader, []
-    for number, value in enumerate(act.raw.get("set_each", [])):
+    for number, value in enumerate(reader.entries(f"{act.entry}.set_each", act.raw.get("set_each", []))):
         entry = f"{act.entry}.set_each[{number}]"
         item = reader.table(entry, value, ("each", "set"))
         head, _, condition = str(item.get("each", "")).partition(" if ")

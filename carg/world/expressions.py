@@ -12,6 +12,7 @@ Bounds: source 1,000 characters, 24 levels, loops nested twice, `**` in floating
 from __future__ import annotations
 
 import ast
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -207,7 +208,9 @@ class _Maker:
         if name in CONSTANTS:
             return repr(CONSTANTS[name]), NUMBER
         known = sorted({*self.scope.names, *self.local})
-        raise _refuse(f"{name!r} is unknown here", f"known names: {', '.join(known)}")
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known names: {', '.join(known[:24])}"
+        raise _refuse(f"{name!r} is unknown here", hint)
 
     def _make_Attribute(self, node: ast.Attribute) -> tuple[str, Type]:
         if self._starts_with_was(node):

@@ -107,9 +107,8 @@ def _common(reader: Reader, entry: str, spec: FieldSpec, item: dict[str, Any]) -
 
 
 def _text(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
-    grammar = item["text"]
-    if grammar not in words.grammars:
-        reader.fault(entry, f"there is no [text.{grammar}]{did_you_mean(str(grammar), words.grammars)}")
+    grammar = reader.one(entry, item["text"], words.grammars, "text")
+    if grammar is None:
         return None
     return FieldSpec(name, "text", grammar=grammar, low=1, high=TEXT_LENGTH)
 
@@ -124,10 +123,8 @@ def _options(name: str, pairs: tuple[tuple[str, float], ...]) -> FieldSpec:
 
 
 def _vocab(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
-    if item["vocab"] not in words.vocab:
-        reader.fault(entry, f"there is no vocab {item['vocab']!r}{did_you_mean(str(item['vocab']), words.vocab)}")
-        return None
-    return _options(name, words.vocab[item["vocab"]])
+    vocab = reader.one(entry, item["vocab"], words.vocab, "vocab")
+    return None if vocab is None else _options(name, words.vocab[vocab])
 
 
 def _number(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
@@ -136,9 +133,7 @@ def _number(reader: Reader, entry: str, name: str, item: dict[str, Any], words: 
     shape = item.get("shape", "uniform")
     if shape not in SHAPES:
         reader.fault(entry, f"shape {shape!r} is unknown{did_you_mean(str(shape), SHAPES)}")
-    decimals = int(item.get("decimals", 0 if kind == "integer" else 2))
-    if not 0 <= decimals <= 10:
-        reader.fault(entry, "decimals must be from 0 to 10")
+    decimals = reader.whole(f"{entry}.decimals", item.get("decimals", 0 if kind == "integer" else 2), 0, 15)
     if pair is None:
         return None
     return FieldSpec(
@@ -175,10 +170,8 @@ def _moment(reader: Reader, entry: str, name: str, item: dict[str, Any], words: 
 
 
 def _ref(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
-    if item["ref"] not in words.resources:
-        reader.fault(entry, f"there is no resource {item['ref']!r}{did_you_mean(str(item['ref']), words.resources)}")
-        return None
-    return FieldSpec(name, "ref", of=item["ref"], shape=str(item.get("shape", "uniform")))
+    of = reader.one(entry, item["ref"], words.resources, "resource")
+    return None if of is None else FieldSpec(name, "ref", of=of, shape=str(item.get("shape", "uniform")))
 
 
 def _list(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
@@ -301,6 +294,6 @@ def finish_field(reader: Reader, entry: str, spec: FieldSpec, raw: Mapping[str, 
         start = reader.expression(f"{entry}.start", source, scope)
     if "only_if" in raw:
         only_if = reader.expression(f"{entry}.only_if", raw["only_if"], scope, "boolean")
-    if spec.by is not None and spec.by not in scope.names:
-        reader.fault(entry, f"by = {spec.by!r}: no such field before it{did_you_mean(spec.by, scope.names)}")
+    if spec.by is not None:
+        reader.one(f"{entry}.by", spec.by, scope.names, "field before it")
     return replace(spec, start=start, only_if=only_if)

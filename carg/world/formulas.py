@@ -10,7 +10,7 @@ from carg.world.expressions import Expression, Type
 from carg.world.fields import read_field
 from carg.world.generic import draft_type
 from carg.world.model import FieldSpec, Formula, Input, Operation, Output, Rule, Table
-from carg.world.reading import NAME, Reader, did_you_mean
+from carg.world.reading import NAME, Reader, is_number
 
 if TYPE_CHECKING:
     from carg.world.load import Draft
@@ -40,7 +40,7 @@ def read_formula(draft: Draft, name: str, value: Any) -> Formula | None:
             lets.append((key, made))
             names[key] = made.type
     rules: list[Rule] = []
-    for number, item in enumerate(raw.get("require", [])):
+    for number, item in enumerate(reader.entries(f"{entry}.require", raw.get("require", []))):
         if rule := reader.rule(f"{entry}.require[{number}]", item, draft.scope(names), arguments):
             rules.append(rule)
     outputs = _read_outputs(draft, entry, raw, names)
@@ -84,7 +84,7 @@ def _read_outputs(draft: Draft, entry: str, raw: Mapping[str, Any], names: dict[
         numeric = made.type.kind in ("number", "integer")
         if numeric and made.type.kind == "number" and "decimals" not in item:
             reader.fault(f"{entry}.output.{key}", "a number needs decimals")
-        decimals = int(item["decimals"]) if "decimals" in item else None
+        decimals = reader.whole(f"{entry}.output.{key}.decimals", item["decimals"], 0, 15) if "decimals" in item else None
         outputs.append(Output(key, made, decimals, str(item.get("unit", "")), str(item.get("about", ""))))
         names[key] = made.type
     if not outputs:
@@ -156,14 +156,13 @@ def read_table(draft: Draft, name: str, value: Any) -> Table | None:
         for key, item in reader.table(f"{entry}.columns", raw.get("columns", {})).items()
         if (spec := _read_column(reader, f"{entry}.columns.{key}", key, item)) is not None
     ]
-    rows = [tuple(row) for row in raw.get("rows", []) if isinstance(row, list)]
+    rows = [tuple(row) for row in reader.entries(f"{entry}.rows", raw.get("rows", [])) if isinstance(row, list)]
     good = [row for number, row in enumerate(rows) if _fits(reader, f"{entry}.rows[{number}]", columns, row)]
     if len(good) < 3:
         reader.fault(entry, "needs at least 3 rows")
     key = raw.get("key")
-    if key is not None and key not in {spec.name for spec in columns}:
-        reader.fault(f"{entry}.key", f"{key!r} is no column{did_you_mean(str(key), [s.name for s in columns])}")
-        key = None
+    if key is not None:
+        key = reader.one(f"{entry}.key", key, [spec.name for spec in columns], "column")
     if key is not None:
         index = [spec.name for spec in columns].index(key)
         if len({row[index] for row in good}) < len(good):
@@ -191,7 +190,8 @@ def _fits(reader: Reader, entry: str, columns: list[FieldSpec], row: tuple[Any, 
         reader.fault(entry, f"has {len(row)} cells for {len(columns)} columns")
         return False
     for spec, cell in zip(columns, row, strict=True):
-        if not isinstance(cell, _CELL[spec.kind]) or (isinstance(cell, bool) and spec.kind != "boolean"):
+        number = spec.kind in ("integer", "number")
+        if not isinstance(cell, _CELL[spec.kind]) or (number and not is_number(cell)):
             reader.fault(entry, f"{spec.name} must be a {spec.kind}, not {cell!r}")
             return False
     return True

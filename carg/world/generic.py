@@ -55,8 +55,8 @@ def _delete(draft: Draft, resource: Resource) -> Operation:
     one = _words(resource.name)
     rules = list(resource.rules.get("delete", ()))
     for other, policy in resource.on_delete.items():
-        if policy == "restrict":
-            rules.append(_restrict(draft, resource, other))
+        if policy == "restrict" and (rule := _restrict(draft, resource, other)) is not None:
+            rules.append(rule)
     about = f"Delete the {one}."
     for policy, words in (("cascade", "Deleted with it"), ("nullify", "References to it are emptied in")):
         if named := [_words(o) for o, p in resource.on_delete.items() if p == policy]:
@@ -65,16 +65,18 @@ def _delete(draft: Draft, resource: Resource) -> Operation:
     return replace(operation, rules=tuple(rules))
 
 
-def _restrict(draft: Draft, resource: Resource, other: str) -> Rule:
-    by = next(spec.name for spec in draft.fields[other].values() if spec.of == resource.name)
+def _restrict(draft: Draft, resource: Resource, other: str) -> Rule | None:
+    fields = [spec.name for spec in draft.fields[other].values() if spec.kind == "ref" and spec.of == resource.name]
+    named = " or ".join(f"x.{name} == {resource.name}" for name in fields)
     scope = draft.scope({resource.name: Type("ref", resource.name)})
     that = draft.reader.expression(
-        f"resources.{resource.name}.on_delete", f"not any(x.{by} == {resource.name} for x in {other})", scope
+        f"resources.{resource.name}.on_delete", f"not any({named} for x in {other})", scope
     )
     words = draft.reader.template(
         "on_delete", f"{_words(resource.name).capitalize()} {{{resource.name}.id}} is still used by a {_words(other)}.", scope
     )
-    assert that is not None and words is not None
+    if that is None or words is None:
+        return None
     return Rule(f"{resource.name}_in_use_by_{other}", "state.conflict", that, words, resource.name, 409)
 
 

@@ -34,13 +34,14 @@ from carg.world.model import (
     Tally,
     World,
 )
-from carg.world.reading import NAME, RESERVED, SLOT, Reader, did_you_mean
+from carg.world.reading import NAME, RESERVED, SLOT, Reader, did_you_mean, is_number, texts_in
 
 MAX_FILE_BYTES = 512_000
 SEED_KEYS = ("title", "category", "summary", "topics", "held_out")
 WORLD_KEYS = (
     "kind starts span knobs constants vocab text resources actions goals formulas tables services draft".split()
 )
+POLICIES = ("restrict", "cascade", "nullify")
 RESOURCE_KEYS = "about id plural offers initial pace on_delete filters roles always rules fields".split()
 
 
@@ -111,10 +112,9 @@ def _read_world(reader: Reader, raw: Mapping[str, Any], path: Path, digest: str)
     reader.table("file", dict(raw), (*SEED_KEYS, *WORLD_KEYS))
     draft = Draft(reader, raw)
     _read_words(draft)
-    services = reader.table("services", raw.get("services", {}))
-    draft.roles = tuple(
-        dict.fromkeys(role for item in services.values() if isinstance(item, dict) for role in item.get("roles", ()))
-    )
+    services = reader.tables("services", raw.get("services", {}))
+    roles = {name: reader.texts(f"services.{name}.roles", item.get("roles", ["user"])) for name, item in services.items()}
+    draft.roles = tuple(dict.fromkeys(role for several in roles.values() for role in several))
     _read_resources(draft)
     operations: dict[str, Operation] = {}
     for resource in draft.resources.values():
@@ -145,8 +145,8 @@ def _read_world(reader: Reader, raw: Mapping[str, Any], path: Path, digest: str)
         held_out=raw.get("held_out") is True,
         digest=digest,
         start_day=_day(reader, raw.get("starts", date(2024, 3, 1))),
-        days=int(span.get("days", 300)),
-        steps=min(int(span.get("steps", 200)), 500),
+        days=reader.whole("span.days", span.get("days", 300), 1, 5000),
+        steps=reader.whole("span.steps", span.get("steps", 200), 1, 500),
         knobs=draft.knobs,
         constants=draft.constants,
         vocab=draft.words.vocab,
@@ -185,7 +185,8 @@ def _read_words(draft: Draft) -> None:
     for name, value in reader.table("knobs", raw.get("knobs", {})).items():
         item = reader.table(f"knobs.{name}", value, ("values", "unit", "about"))
         values = item.get("values")
-        if not isinstance(values, list) or len(values) < 2 or len({_constant_type(v).kind == "text" for v in values}) > 1:
+        good = isinstance(values, list) and all(isinstance(v, str) or is_number(v) for v in values)
+        if not good or len(values) < 2 or len({isinstance(v, str) for v in values}) > 1:
             reader.fault(f"knobs.{name}", "values must be a list of at least two numbers (or texts); the usual one first")
             continue
         whole = all(isinstance(v, int | str) for v in values)
@@ -193,7 +194,7 @@ def _read_words(draft: Draft) -> None:
         draft.knobs[name] = Knob(name, tuple(values), str(item.get("unit", "")), str(item.get("about", "")))
     for name, value in reader.table("constants", raw.get("constants", {})).items():
         item = reader.table(f"constants.{name}", value, ("value", "unit", "about"))
-        if not isinstance(item.get("value"), int | float):
+        if not is_number(item.get("value")):
             reader.fault(f"constants.{name}", "needs value = a number")
             continue
         draft.constants[name] = (item["value"], str(item.get("unit", "")))
@@ -207,13 +208,14 @@ def _read_words(draft: Draft) -> None:
         forms = reader.weighted(f"text.{name}.forms", item.get("forms", []))
         slots = {slot: reader.weighted(f"text.{name}.{slot}", raw) for slot, raw in item.items() if slot != "forms"}
         grammars[name] = Grammar(forms, slots)
-    resources = reader.table("resources", raw.get("resources", {}))
-    draft.words = Words(vocab, grammars, tuple(resources))
+    resources = raw.get("resources", {})
+    named = [name for name, item in resources.items() if isinstance(item, dict)] if isinstance(resources, dict) else []
+    draft.words = Words(vocab, grammars, tuple(named))
 
 
 def _read_resources(draft: Draft) -> None:
     reader = draft.reader
-    raws = reader.table("resources", draft.raw.get("resources", {}))
+    raws = reader.tables("resources", draft.raw.get("resources", {}))
     for name, value in raws.items():
         item = reader.table(f"resources.{name}", value, RESOURCE_KEYS)
         if not NAME.fullmatch(name) or name in RESERVED:
@@ -283,7 +285,7 @@ def _read_resource(draft: Draft, name: str, item: Mapping[str, Any]) -> Resource
         {"that": rule, "code": f"{name}_inconsistent", "say": f"This would leave the {name} inconsistent."}
         if isinstance(rule, str)
         else rule
-        for rule in item.get("always", [])
+        for rule in reader.entries(f"{entry}.always", item.get("always", []))
     ]
     rules: dict[str, tuple[Any, ...]] = {}
     target = {name: Type("ref", name)}
@@ -294,13 +296,16 @@ def _read_resource(draft: Draft, name: str, item: Mapping[str, Any]) -> Resource
             if "." not in key and key != "id" and verb in specs[key].written_by
         }
         scope = draft.scope({**(target if verb != "create" else {}), **(values if verb != "delete" else {})})
-        found = [reader.rule(f"{entry}.rules.{verb}[{n}]", raw, scope, values | target) for n, raw in enumerate(entries)]
+        found = [reader.rule(f"{entry}.rules.{verb}[{n}]", raw, scope, values | target) for n, raw in enumerate(reader.entries(f"{entry}.rules.{verb}", entries))]
         rules[verb] = tuple(rule for rule in found if rule)
     refers = {res: None for res, fs in draft.fields.items() for spec in fs.values() if spec.of == name}
-    on_delete = reader.table(f"{entry}.on_delete", item.get("on_delete", {}), refers)
-    for other, policy in on_delete.items():
-        if policy not in ("restrict", "cascade", "nullify"):
-            reader.fault(f"{entry}.on_delete.{other}", "must be restrict, cascade or nullify")
+    policies = reader.table(f"{entry}.on_delete", item.get("on_delete", {}), refers)
+    on_delete = {
+        other: policy
+        for other in refers
+        if other in policies
+        and (policy := reader.one(f"{entry}.on_delete.{other}", policies[other], POLICIES, "policy")) is not None
+    }
     offers = reader.names(f"{entry}.offers", item.get("offers", []), GENERIC, "generic operation")
     if "delete" in offers and (missing := refers.keys() - on_delete.keys() - {name}):
         reader.fault(f"{entry}.on_delete", f"delete is offered: say what becomes of {', '.join(sorted(missing))}")
@@ -313,7 +318,7 @@ def _read_resource(draft: Draft, name: str, item: Mapping[str, Any]) -> Resource
         fields=specs,
         offers=offers,
         initial=(int(initial[0]), int(initial[1])),
-        pace=float(item.get("pace", 0.0)),
+        pace=reader.number(f"{entry}.pace", item.get("pace", 0.0), 0, 1),
         on_delete=on_delete,
         always=tuple(
             rule for n, raw in enumerate(always) if (rule := reader.rule(f"{entry}.always[{n}]", raw, own, specs_types(specs)))
@@ -352,7 +357,7 @@ def _read_services(draft: Draft, raws: Mapping[str, Any], operations: dict[str, 
             name,
             reader.text(f"services.{name}.about", item.get("about")),
             tuple(mine),
-            reader.texts(f"services.{name}.roles", item.get("roles", ["user"])),
+            texts_in(item.get("roles", ["user"])),
             {
                 key: reader.texts(f"services.{name}.style.never.{key}", values)
                 for key, values in reader.table(f"services.{name}.style.never", style.get("never", {})).items()
@@ -373,12 +378,11 @@ def in_order(operation: Operation) -> tuple[Rule, ...]:
 
 def _read_goals(draft: Draft, raws: Any) -> tuple[Goal, ...]:
     reader, goals = draft.reader, []
-    for number, value in enumerate(raws if isinstance(raws, list) else []):
+    for number, value in enumerate(reader.entries("goals", raws)):
         entry = f"goals[{number}]"
         item = reader.table(entry, value, ("on", "want", "reach", "raise"))
-        on = item.get("on")
-        if on not in draft.resources:
-            reader.fault(f"{entry}.on", f"{on!r} is no resource{did_you_mean(str(on), draft.resources)}")
+        on = reader.one(f"{entry}.on", item.get("on"), draft.resources, "resource")
+        if on is None:
             continue
         scope = draft.scope({on: Type("ref", on)})
         if ("reach" in item) == ("raise" in item):

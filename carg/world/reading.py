@@ -14,6 +14,8 @@ from carg.world.expressions import Expression, Scope, Type, compile_expression
 from carg.world.model import Rule, Template
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
+NUMBER_MOST = 1e100
+"""Numbers of a file lie below it, so that products of three of them are finite; whole ones fit 64 bits."""
 SLOT = re.compile(r"\{([^{}]*)\}")
 
 RESERVED = (
@@ -54,6 +56,14 @@ class Reader:
                 self.fault(entry, f"unknown key {key!r}{did_you_mean(key, allowed)}")
         return value
 
+    def tables(self, entry: str, value: Any) -> dict[str, dict[str, Any]]:
+        """The value as a table of tables; what is none is left out."""
+        return {
+            name: item
+            for name, item in self.table(entry, value).items()
+            if isinstance(item, dict) or self.fault(f"{entry}.{name}", "must be a table")
+        }
+
     def text(self, entry: str, value: Any, *, most: int = 600) -> str:
         """The value as a text; "" where it is not one."""
         if not isinstance(value, str) or not value.strip() or len(value) > most:
@@ -63,12 +73,11 @@ class Reader:
 
     def texts(self, entry: str, value: Any) -> tuple[str, ...]:
         """The value as a list of texts; a single text is a list of one."""
-        if isinstance(value, str):
-            value = [value]
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        made = texts_in(value)
+        if not isinstance(value, str | list) or len(made) != len([value] if isinstance(value, str) else value):
             self.fault(entry, "must be a list of texts")
             return ()
-        return tuple(value)
+        return made
 
     def names(self, entry: str, value: Any, known: Iterable[str], what: str) -> tuple[str, ...]:
         """The value as a list of known names."""
@@ -81,10 +90,38 @@ class Reader:
                 self.fault(entry, f"{what} {name!r} is unknown{did_you_mean(name, known)}")
         return tuple(good)
 
+    def one(self, entry: str, value: Any, known: Iterable[str], what: str) -> str | None:
+        """The value as one known name; None where it is not."""
+        known = list(known)
+        if isinstance(value, str) and value in known:
+            return value
+        self.fault(entry, f"{what} {str(value)[:60]!r} is unknown{did_you_mean(str(value)[:60], known)}")
+        return None
+
+    def entries(self, entry: str, value: Any) -> list[Any]:
+        """The value as a list; [] where it is not one."""
+        if not isinstance(value, list):
+            self.fault(entry, f"must be a list, not {type(value).__name__}")
+            return []
+        return value
+
+    def number(self, entry: str, value: Any, low: float, high: float) -> float:
+        """The value as a number within bounds; the lower bound where it is not one."""
+        if not is_number(value) or not low <= value <= high:
+            self.fault(entry, f"must be a number from {low:g} to {high:g}, not {str(value)[:60]!r}")
+            return low
+        return float(value)
+
+    def whole(self, entry: str, value: Any, low: int, high: int) -> int:
+        """The value as a whole number within bounds; the lower bound where it is not one."""
+        if isinstance(value, float) and is_number(value) and value != int(value):
+            self.fault(entry, f"must be a whole number, not {value}")
+            return low
+        return int(self.number(entry, value, low, high))
+
     def pair(self, entry: str, value: Any) -> tuple[float, float] | None:
         """The value as [least, most]."""
-        whole = isinstance(value, list) and len(value) == 2
-        if whole and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
+        if isinstance(value, list) and len(value) == 2 and all(is_number(item) for item in value):
             if value[0] <= value[1]:
                 return value[0], value[1]
             self.fault(entry, f"least {value[0]} is above most {value[1]}")
@@ -100,7 +137,7 @@ class Reader:
             self.fault(entry, "must be a list of texts, or a table of texts with weights")
             return ()
         for text, weight in value.items():
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or weight <= 0:
+            if not is_number(weight) or weight <= 0:
                 self.fault(entry, f"the weight of {text!r} must be a number above 0")
                 return ()
         return tuple((text, float(weight)) for text, weight in value.items())
@@ -153,22 +190,36 @@ class Reader:
             return None
         state = bool(that.cells or that.tables or that.names & set(lets))
         moving = state or bool(that.names & {"now", "today", "role", "actor"})
-        fault = item.get("class", "rule.limit" if moving else "rule.cross_field")
-        if fault not in STATUS or fault == "state.not_found":
-            self.fault(f"{entry}.class", f"{fault!r} is unknown{did_you_mean(str(fault), STATUS)}")
+        classes = [name for name in STATUS if name != "state.not_found"]
+        usual = "rule.limit" if moving else "rule.cross_field"
+        fault = self.one(f"{entry}.class", item.get("class", usual), classes, "class")
+        if fault is None:
             return None
         if fault == "rule.cross_field" and state:
             self.fault(entry, "a rule.cross_field rule reads arguments and knobs only; this one reads records")
         at = item.get("field")
-        if at is not None and at not in arguments:
-            self.fault(f"{entry}.field", f"{at!r} is no input{did_you_mean(str(at), arguments)}")
-        return Rule(code, fault, that, words, at, int(item.get("status", STATUS[fault])))
+        if at is not None:
+            at = self.one(f"{entry}.field", at, arguments, "input")
+        return Rule(code, fault, that, words, at, self.whole(f"{entry}.status", item.get("status", STATUS[fault]), 400, 499))
 
 
 def _as_source(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value) if isinstance(value, int | float) else value
+
+
+def texts_in(value: Any) -> tuple[str, ...]:
+    """The texts among a list's items; a single text is a list of one."""
+    items = [value] if isinstance(value, str) else value if isinstance(value, list) else ()
+    return tuple(item for item in items if isinstance(item, str))
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number that computing and JSON can bear."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < (2**63 if isinstance(value, int) else NUMBER_MOST)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
