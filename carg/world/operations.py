@@ -160,7 +160,7 @@ def _update(run: Run) -> Rec:
     _check_unique(run, key)
     _check_state(run)
     for item in operation.inputs[1:]:
-        if (value := run.values[item.name]) is not None and (item.spec.kind != "list" or value):
+        if (value := run.values[item.name]) is not None:
             run.write(resource, key, item.name, value, ())
     _settle(run)
     return Rec(resource, key)

@@ -180,7 +180,8 @@ class Run:
         }
         for item in operation.inputs:
             value = arguments.get(item.name, item.spec.default)
-            if value is None and item.spec.kind == "list":
+            # What an update leaves out is null; elsewhere a list that is left out is empty.
+            if value is None and item.spec.kind == "list" and operation.kind != "update":
                 value = []
             self.values[item.name] = value
 

@@ -353,10 +353,11 @@ def _apply_foreign(twin: Twin, answered: Answered) -> None:
     written = {(table, key, name) for table, key, name, _ in outcome.trace.writes}
     changes = []
     for change in outcome.changes:
-        twin.admit(change.table, change.id)
-        mine = twin.state.tables[change.table].get(change.id)
-        record = change.record
-        if record is not None and mine is not None and (change.table, change.id) not in outcome.trace.created:
+        record, mine = change.record, None
+        if (change.table, change.id) not in outcome.trace.created:
+            twin.admit(change.table, change.id)
+            mine = twin.state.tables[change.table].get(change.id)
+        if record is not None and mine is not None:
             adopted = {name: value for name, value in record.items() if (change.table, change.id, name) in written}
             record = {**mine, **adopted}
         changes.append(Change(change.table, change.id, record))
