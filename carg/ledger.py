@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from carg.stats import Table
 from carg.store import write_atomic
 
 JOURNAL = "replies.jsonl"
@@ -64,6 +65,27 @@ def sum_up(lines: Iterable[Spent]) -> Spent:
         for name in ("replies", "tokens_in", "tokens_out", "cost", "unpriced"):
             setattr(whole, name, getattr(whole, name) + getattr(line, name))
     return whole
+
+
+def cost_table(run: Path, n_rows: int) -> list[Table]:
+    """What the run took by stage, prompt and model, and of each of `n_rows` accepted rows; none without a model."""
+    lines = read_run(run)
+    if not lines:
+        return []
+    rows = [
+        (line.stage, line.prompt, line.model, line.replies, line.tokens_in, line.tokens_out, *_dollars(line, n_rows))
+        for line in [*lines, sum_up(lines)]
+    ]
+    columns = ("stage", "prompt", "model", "replies", "tokens in", "tokens out", "dollars", "dollars a row")
+    unpriced = sum_up(lines).unpriced
+    notes = f"{unpriced:,} replies came without a price and are not in the sums." if unpriced else ""
+    return [Table("Cost", columns, tuple(rows), notes)]
+
+
+def _dollars(line: Spent, n_rows: int) -> tuple[float | None, float | None]:
+    if line.unpriced == line.replies:
+        return None, None
+    return round(line.cost, 6), round(line.cost / n_rows, 8) if n_rows else None
 
 
 def _read(folder: Path) -> tuple[int, list[Spent]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from carg.domains import Seed, find_seed, list_seeds
-from carg.errors import ConfigError, StoreError
+from carg.errors import ConfigError, StoreError, TooManyFailures
+from carg.ledger import cost_table, read_spent
 from carg.records import Instance, Json, Tool
 from carg.store import (
     check_fingerprint,
@@ -21,6 +23,8 @@ from carg.store import (
     read_parts,
     run_digest,
     set_aside,
+    unfinish,
+    write_atomic,
     write_manifest,
     write_part,
 )
@@ -38,6 +42,8 @@ class Made:
     digest: str
     again: bool = False
     """Whether it was there already."""
+    slots: dict[str, int] = field(default_factory=dict)
+    """Where a model was asked: slots requested, accepted, rejected, failed; and candidates."""
 
 
 def choose_seeds(names: Sequence[str], *, worlds: bool) -> list[Seed]:
@@ -47,11 +53,40 @@ def choose_seeds(names: Sequence[str], *, worlds: bool) -> list[Seed]:
     return [seed for seed in list_seeds() if seed.has_world or not worlds]
 
 
-def _done(folder: Path, stage: str) -> Made | None:
+def check_failures(made: Made, max_failed: float) -> None:
+    """Raises TooManyFailures when too large a share of a stage's slots failed, or their sum does not hold.
+
+    Failures are data: the stage is whole and its records are sound, what is missing is told in its manifest.
+    """
+    if not made.slots:
+        return
+    requested, failed = made.slots["requested"], made.slots["failed"]
+    if requested != made.slots["accepted"] + made.slots["rejected"] + failed:
+        raise TooManyFailures(f"{made.stage}: the slots do not add up: {made.slots}", "report this, with slots.jsonl")
+    if failed > max_failed * requested:
+        raise TooManyFailures(
+            f"{made.stage}: {failed} of {requested} slots failed, more than --max-failed {max_failed:g} allows",
+            f"see why in {made.stage}/slots.jsonl; then --retry-failed tries them again, or raise --max-failed",
+        )
+
+
+def _done(folder: Path, stage: str, road: Any = None) -> Made | None:
     if not is_done(folder, stage):
         return None
     found = read_manifest(folder, stage)
-    return Made(stage, found["counts"], found["digest"], again=True)
+    made = Made(stage, found["counts"], found["digest"], again=True, slots=found.get("slots", {}))
+    if road is not None and road.retry_failed and made.slots.get("failed"):
+        unfinish(folder, stage)
+        return None
+    return made
+
+
+def _finish_road(folder: Path, stage: str, told: Any) -> Made:
+    """The manifest of a stage that a model was asked for: with its slots, and with what all its visits cost."""
+    slots = asdict(told.slots)
+    spent = [asdict(line) for line in read_spent(folder)]
+    more: dict[str, Json] = {"slots": slots, "spent": spent, "asking": told.asking, "refused": told.refused}
+    return replace(_finish(folder, stage, told.records, told.digest, more), slots=slots)
 
 
 def _finish(folder: Path, stage: str, counts: dict[str, int], digest: str, more: dict[str, Json] | None = None) -> Made:
@@ -91,7 +126,7 @@ def expand(
     }
     with locked(run):
         folder = _prepare(run, "expand", settings, fresh=fresh)
-        if (made := _done(folder, "expand")) is not None:
+        if (made := _done(folder, "expand", road)) is not None:
             return made
         if road is None:
             from carg.stages.by_world import expand_by_world
@@ -103,9 +138,11 @@ def expand(
         if n_tools is None:
             raise ConfigError("a model needs to know how many tools to make", "give --tools N")
         told = asyncio.run(
-            expand_by_model(folder, seeds, n_tools, road, on_done=lambda _name, out: on_count(len(out.records.get("tools", ()))))
+            expand_by_model(
+                folder, seeds, n_tools, road, on_done=lambda _name, out: on_count(len(out.records.get("tools", ())))
+            )
         )
-        return _finish(folder, "expand", told.records, told.digest, {"asking": told.asking, "refused": told.refused})
+        return _finish_road(folder, "expand", told)
 
 
 def generate(
@@ -124,25 +161,34 @@ def generate(
     settings = {"exchanges": n_exchanges, "seed": seed, "road": backend, "expand": expanded["digest"]}
     with locked(run):
         folder = _prepare(run, "generate", settings, fresh=fresh)
-        if (made := _done(folder, "generate")) is not None:
+        if (made := _done(folder, "generate", road)) is not None:
             return made
         if road is None:
             return _generate_by_world(run, folder, n_exchanges, seed, width, on_count)
-        from carg.stages.by_model import generate_by_model
-
-        instances = list(read_parts(Instance, run / "expand", "instances"))
-        tools = read_parts(Tool, run / "expand", "tools")
-        told = asyncio.run(
-            generate_by_model(
-                folder,
-                instances,
-                tools,
-                n_exchanges,
-                road,
-                on_done=lambda _name, out: on_count(out.n_candidates),
-            )
+        return _finish_road(
+            folder, "generate", _generate_by_model(run, folder, n_exchanges, seed, road, width, on_count)
         )
-        return _finish(folder, "generate", told.records, told.digest, {"asking": told.asking, "refused": told.refused})
+
+
+def _generate_by_model(
+    run: Path, folder: Path, n_exchanges: int, seed: int, road: Any, width: int | None, on_count: OnCount
+) -> Any:
+    instances = list(read_parts(Instance, run / "expand", "instances"))
+
+    def on_done(_name: str, outcome: Any) -> None:
+        on_count(outcome.n_candidates)
+
+    if any(instance.operations for instance in instances):
+        # A world stands behind the tools: it gives calls and truths, and the model's answers lie beside them.
+        from carg.stages.by_world import generate_by_world
+        from carg.stages.teacher import answer_truths
+
+        generate_by_world(run, n_exchanges, seed, width=width, stem="truths", on_part=lambda _counts: on_count(0))
+        return asyncio.run(answer_truths(run, road, on_done=on_done))
+    from carg.stages.by_model import generate_by_model
+
+    tools = read_parts(Tool, run / "expand", "tools")
+    return asyncio.run(generate_by_model(folder, instances, tools, n_exchanges, road, on_done=on_done))
 
 
 def _generate_by_world(
@@ -157,7 +203,9 @@ def _generate_by_world(
         return _finish(folder, "generate", calls.counts, calls.digest, {"calls_only": True})
     from carg.stages.by_world import generate_by_world
 
-    report = generate_by_world(run, n_exchanges, seed, width=width, on_part=lambda counts: on_count(counts["exchanges"]))
+    report = generate_by_world(
+        run, n_exchanges, seed, width=width, on_part=lambda counts: on_count(counts["exchanges"])
+    )
     return _finish(folder, "generate", {**report.counts, **report.records}, report.digest)
 
 
@@ -167,18 +215,24 @@ def filter_sessions(
     """The checked rows in `run/dataset`, the rejects in `run/rejected`, `filter.json` and the report page."""
     generated = read_manifest(run / "generate", "generate")
     if generated.get("calls_only"):
-        raise StoreError(f"{run}: the run holds calls without answers", "name a model that answers: carg generate --backend")
+        raise StoreError(
+            f"{run}: the run holds calls without answers", "name a model that answers: carg generate --backend"
+        )
     with locked(run):
         if is_done(run, "filter") and not fresh and read_manifest(run, "filter")["generate"] == generated["digest"]:
-            return Made("filter", read_manifest(run, "filter")["counts"], read_manifest(run, "filter")["digest"], again=True)
-        if (run / "dataset").exists() and not fresh:
+            return Made(
+                "filter", read_manifest(run, "filter")["counts"], read_manifest(run, "filter")["digest"], again=True
+            )
+        if is_done(run, "filter") and not fresh:
             raise StoreError(f"{run / 'dataset'} holds other rows", "give --fresh to set it aside and write anew")
         from carg.filter import finish
         from carg.parallel import map_parts
         from carg.scene import count_parts
 
-        if fresh:
-            set_aside(run / "dataset")
+        # A dataset without a manifest is what a kill left; so are parts, which stay only if of the same sessions.
+        set_aside(run / "dataset")
+        unfinish(run, "filter")
+        keep_parts(run / "parts", generated["digest"], fresh=fresh)
         jobs = [(run, number) for number in range(count_parts(run))]
         for report in map_parts(_filter_one, jobs, width=width):
             on_count(report.counts.get("exchanges/read", 0))
@@ -187,8 +241,17 @@ def filter_sessions(
         write_manifest(run, "filter", {"counts": found.counts, "digest": found.digest, "generate": generated["digest"]})
         from carg.report import write_report
 
-        write_report(run, about=about)
+        n_rows = found.counts.get("rows/kept", 0)
+        write_report(run, tables=cost_table(run, n_rows), about=about)
         return Made("filter", found.counts, found.digest)
+
+
+def keep_parts(folder: Path, sessions: str, *, fresh: bool) -> None:
+    """The parts of a filter that was killed stay where they judge the same sessions (a digest), else they go."""
+    named = folder / "of"
+    if folder.exists() and (fresh or not named.exists() or named.read_text() != sessions):
+        shutil.rmtree(folder)
+    write_atomic(named, [sessions.encode()])
 
 
 @lru_cache(2)

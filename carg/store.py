@@ -194,11 +194,11 @@ def read_entry(fd: int, offset: int, path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = ".lock") -> Iterator[None]:
     """Only one run works in the folder; the lock falls with the process. Raises TryLater when another holds it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as fault:
         raise _store_error("lock", folder, fault) from fault
     try:
@@ -228,6 +228,11 @@ def read_manifest(folder: Path, stage: str) -> dict[str, Any]:
 def is_done(folder: Path, stage: str) -> bool:
     """The stage wrote its manifest here."""
     return _manifest(folder, stage).exists()
+
+
+def unfinish(folder: Path, stage: str) -> None:
+    """The stage is to be done again: its manifest goes first, so that no kill leaves an old one with new files."""
+    _manifest(folder, stage).unlink(missing_ok=True)
 
 
 def check_fingerprint(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:

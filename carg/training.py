@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,13 @@ from carg.errors import ConfigError, TrainError
 from carg.store import set_aside
 
 
-def train(screen: Screen, dataset: Path, out: Path, *, fresh: bool, **options: Any) -> Any:
-    """The report of a training run on the dataset. Raises ConfigError where the train extra is missing."""
+def train(
+    screen: Screen, dataset: Path, out: Path, *, fresh: bool = False, until: float = math.inf, **options: Any
+) -> Any:
+    """The report of a training run on the dataset. Raises ConfigError where the train extra is missing.
+
+    At `until` (of time.monotonic) it stops with a checkpoint, as at SIGTERM, and TryLater is raised.
+    """
     from carg.gtm.settings import FinetuneSettings
 
     if options.get("init") is None and options.get("base") is None:
@@ -27,7 +35,7 @@ def train(screen: Screen, dataset: Path, out: Path, *, fresh: bool, **options: A
     if fresh:
         set_aside(out)
     settings = FinetuneSettings(**options)
-    shown = _Line(screen)
+    shown = _Line(screen, until)
     with screen.progress("finetune", None, "tokens") as advance:
         shown.advance = advance
         report = finetune(dataset, out, settings, on_step=shown.step, on_note=screen.note)
@@ -39,8 +47,8 @@ def train(screen: Screen, dataset: Path, out: Path, *, fresh: bool, **options: A
 class _Line:
     """Tells progress what a step adds."""
 
-    def __init__(self, screen: Screen) -> None:
-        self.screen = screen
+    def __init__(self, screen: Screen, until: float) -> None:
+        self.screen, self.until = screen, until
         self.tokens = 0
         self.advance: Any = None
 
@@ -48,6 +56,9 @@ class _Line:
         """One optimizer step."""
         self.advance(step.tokens - self.tokens)
         self.tokens = step.tokens
+        if time.monotonic() >= self.until:
+            self.until = math.inf
+            signal.raise_signal(signal.SIGTERM)
         if step.step % max(1, step.steps // 20) == 0:
             self.screen.note(
                 f"step {step.step}/{step.steps}: loss {step.loss:.3f}, accuracy {step.accuracy:.3f}, "

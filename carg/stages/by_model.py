@@ -129,7 +129,7 @@ async def expand_by_model(
         for at, seed in enumerate(seeds):
             share = missing // len(seeds) + (at < missing % len(seeds))
             if share > 0:
-                # What is missing depends on how earlier slots ended; a slot that is tried again must not find another's.
+                # What is missing depends on how earlier slots end, and may change when they are tried again.
                 yield f"{seed.name}/{turn}" + (f"/{share}" if turn else ""), (seed, share, turn)
 
     async def make(ask: Ask, slot: tuple[Seed, int, int], lap: int) -> Outcome:

@@ -174,6 +174,8 @@ class Portion:
     instances: tuple[Instance, ...]
     budget: int
     seed: int
+    stem: str = "sessions"
+    """Name of the part files; truths that a model's answers are to be compared with have their own."""
 
 
 def generate_by_world(
@@ -182,6 +184,7 @@ def generate_by_world(
     seed: int,
     *,
     width: int | None = None,
+    stem: str = "sessions",
     on_part: Callable[[Counter[str]], None] = lambda _counts: None,
 ) -> MadeReport:
     """`sessions` and `openings` part files with about `n_exchanges` exchanges over the run's instances.
@@ -193,21 +196,21 @@ def generate_by_world(
         raise ConfigError("no instance of this run has a world behind it", "name the model that answers: --backend MODEL")
     budget = max(4, -(-n_exchanges // len(instances)))
     portions = [
-        Portion(run, number, tuple(instances[at : at + INSTANCES_PER_PART]), budget, seed)
+        Portion(run, number, tuple(instances[at : at + INSTANCES_PER_PART]), budget, seed, stem)
         for number, at in enumerate(range(0, len(instances), INSTANCES_PER_PART))
     ]
     total: Counter[str] = Counter()
     for counts in map_parts(make_portion, portions, width=width):
         total.update(counts)
         on_part(counts)
-    return _report(run, total)
+    return _report(run, total, stem)
 
 
-def _report(run: Path, total: Counter[str]) -> MadeReport:
+def _report(run: Path, total: Counter[str], stem: str) -> MadeReport:
     folder = run / "generate"
-    ids: dict[str, list[str]] = {"sessions": [], "openings": []}
-    for path in parts(folder, "sessions"):
-        ids["sessions"] += [line.id for line in read_records(Session, path)]
+    ids: dict[str, list[str]] = {stem: [], "openings": []}
+    for path in parts(folder, stem):
+        ids[stem] += [line.id for line in read_records(Session, path)]
     for path in parts(folder, "openings"):
         ids["openings"] += [line.id for line in read_records(Opening, path)]
     records = {name: len(keys) for name, keys in ids.items()}
@@ -217,8 +220,9 @@ def _report(run: Path, total: Counter[str]) -> MadeReport:
 def make_portion(portion: Portion) -> Counter[str]:
     """Make one part, unless it is there; what it counts."""
     folder = portion.run / "generate"
-    if (folder / f"sessions-{portion.number:05d}.jsonl").exists():
-        return _count(read_records(Session, folder / f"sessions-{portion.number:05d}.jsonl"))
+    done = folder / f"{portion.stem}-{portion.number:05d}.jsonl"
+    if done.exists():
+        return _count(read_records(Session, done))
     openings: list[Opening] = []
     sessions: list[Session] = []
     for instance in portion.instances:
@@ -226,7 +230,7 @@ def make_portion(portion: Portion) -> Counter[str]:
         openings.append(made[0])
         sessions += made[1]
     write_part(folder, "openings", portion.number, openings)
-    write_part(folder, "sessions", portion.number, sessions)
+    write_part(folder, portion.stem, portion.number, sessions)
     return _count(sessions)
 
 

@@ -34,13 +34,13 @@ def show_history(exchanges: Sequence[Exchange]) -> str:
 
 def invented_in(body: Json, told: set[str]) -> tuple[str, ...]:
     """JSON pointers of the scalars in a body that nobody could know: not among the spellings of what was told."""
-    return tuple(pointer for pointer, value in _scalars(body) if canonical(value).decode() not in told)
+    return tuple(pointer for pointer, value in scalars(body) if canonical(value).decode() not in told)
 
 
 def spellings(value: Json) -> set[str]:
     """How each scalar in a value, and each name in its objects, is spelled."""
     names = {canonical(key).decode() for key in _keys(value)}
-    return names | {canonical(item).decode() for _, item in _scalars(value)}
+    return names | {canonical(item).decode() for _, item in scalars(value)}
 
 
 def _tell(response: Response) -> str:
@@ -49,13 +49,14 @@ def _tell(response: Response) -> str:
     return orjson.dumps(response.body).decode() if response.body is not None else response.text
 
 
-def _scalars(value: Json, at: str = "") -> Iterator[tuple[str, Json]]:
+def scalars(value: Json, at: str = "") -> Iterator[tuple[str, Json]]:
+    """JSON pointer and value of each scalar in a value; a value that is itself a scalar has none."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _scalars(item, f"{at}/{key.replace('~', '~0').replace('/', '~1')}")
+            yield from scalars(item, f"{at}/{key.replace('~', '~0').replace('/', '~1')}")
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _scalars(item, f"{at}/{number}")
+            yield from scalars(item, f"{at}/{number}")
     elif at:
         yield at, value
 

@@ -1,0 +1,96 @@
+"""How often a model agrees with executed truth, by model and kind of call: labels, first faults, determined values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from carg.records import Exchange, Json, Response, Session, canonical
+from carg.scene import Scene
+from carg.stages.teacher import read_answer
+from carg.stages.telling import scalars
+from carg.stats import Table, share
+
+
+@dataclass(slots=True)
+class _Line:
+    """Counts of one kind of call."""
+
+    exchanges: int = 0
+    readable: int = 0
+    label: int = 0
+    refusals: int = 0
+    fault: int = 0
+    place: int = 0
+    values: int = 0
+    right: int = 0
+
+    def add(self, wanted: Response, given: Response, invented: Iterable[str]) -> None:
+        """Counts one answer beside the true one; both are as their texts read."""
+        self.exchanges += 1
+        self.readable += _reads(given)
+        self.label += (_reads(given), given.ok) == (_reads(wanted), wanted.ok)
+        if wanted.error is not None:
+            self.refusals += 1
+            error = given.error
+            self.fault += error is not None and error.code == wanted.error.code
+            self.place += error is not None and (error.code, error.field) == (wanted.error.code, wanted.error.field)
+        if wanted.ok:
+            values, right = compare_values(wanted.body, given.body if given.ok else None, invented)
+            self.values += values
+            self.right += right
+
+
+def measure_teacher(pairs: Iterable[tuple[Scene, Session]]) -> Table:
+    """A line for each model and kind of call, over (true scene, answered session); `made_from` names the model.
+
+    Only turns whose label is determined count. `code` is the share of refusals with the true first error code, `field`
+    with its parameter too; `values` the share of determined values in bodies of successes that came out the same.
+    """
+    lines: dict[tuple[str, str], _Line] = {}
+    for scene, answered in pairs:
+        for true, said in zip(scene.session.exchanges, answered.exchanges, strict=True):
+            # A convention may not say all that the world knows of an error, so the true text is read as well.
+            wanted = read_answer(scene, true, true.response.text)
+            for kind in kinds_of(true) if true.train else ():
+                line = lines.setdefault((answered.made_from[1], kind), _Line())
+                line.add(wanted, said.response, true.invented)
+    rows = tuple(
+        (
+            *key,
+            line.exchanges,
+            share(line.readable, line.exchanges),
+            share(line.label, line.exchanges),
+            share(line.fault, line.refusals) if line.refusals else None,
+            share(line.place, line.refusals) if line.refusals else None,
+            share(line.right, line.values) if line.values else None,
+            line.values,
+        )
+        for key, line in sorted(lines.items())
+    )
+    columns = ("model", "calls", "exchanges", "readable", "label", "code", "field", "values", "of values")
+    return Table("Agreement with executed truth", columns, rows, "Shares; each call comes after true answers.")
+
+
+def kinds_of(exchange: Exchange) -> Iterator[str]:
+    """The lines that an exchange counts in: "all", then its directive, or first fault, or look-alike, or "valid"."""
+    yield "all"
+    call = exchange.call
+    if exchange.directive is not None:
+        yield f"directive.{exchange.directive.fault}"
+    elif call.violates:
+        yield call.violates[0].fault
+    else:
+        yield call.lookalike or "valid"
+
+
+def compare_values(truth: Json, said: Json, invented: Iterable[str]) -> tuple[int, int]:
+    """How many scalars of a true body are determined, and how many of these stand in the other body alike."""
+    skipped = set(invented)
+    given = {pointer: canonical(value) for pointer, value in scalars(said)}
+    whole = [(pointer, canonical(value)) for pointer, value in scalars(truth) if pointer not in skipped]
+    return len(whole), sum(given.get(pointer) == value for pointer, value in whole)
+
+
+def _reads(response: Response) -> bool:
+    return response.ok or response.error is not None
