@@ -19,7 +19,7 @@ from carg.world.state import State
 TEXT = """
 title = "Tool sheds"
 category = "Testing"
-summary = "Sheds of a neighbourhood that lend out tools: where each tool hangs, who has it, what it cost, and how fast it turns."
+summary = "Sheds of a neighbourhood that lend out tools: where each hangs, who has it, what it cost, how it turns."
 topics = ["sheds", "tools", "members", "loans", "checks", "drill speeds"]
 kind = "records"
 starts = 2024-03-01
@@ -50,7 +50,12 @@ pace = 0.02
 offers = ["get", "search", "create", "update", "delete", "aggregate"]
 on_delete = { tool = "restrict" }
 filters = ["open", "tools", "name", "capacity"]
-always = [{ that = "tools <= capacity", code = "shed_full", class = "rule.limit", field = "capacity", say = "Shed {name} holds {capacity} tools." }]
+[[resources.shed.always]]
+that = "tools <= capacity"
+code = "shed_full"
+class = "rule.limit"
+field = "capacity"
+say = "Shed {name} holds {capacity} tools."
 [resources.shed.fields]
 name = { text = "shed_name", unique = true }
 site = { address = true }
@@ -137,8 +142,13 @@ moves = "ready -> lent"
 inputs.member = { ref = "member" }
 inputs.days = { integer = [1, 14], default = 7 }
 let.cost = "days * day_rate"
-returns = { loan = "loan", due = "loan.due", points = "member.points", before = "was.member.points", open = "member.loans" }
 says = ["lend {tool} to {member}"]
+[actions.lend_tool.returns]
+loan = "loan"
+due = "loan.due"
+points = "member.points"
+before = "was.member.points"
+open = "member.loans"
 [[actions.lend_tool.require]]
 that = "member.tier != 'barred'"
 class = "state.conflict"
@@ -229,7 +239,7 @@ inputs.turns = { number = [1, 5000], unit = "1/min" }
 let.rim = "pi * diameter"
 output.speed = { is = "rim * turns / 1000", decimals = 2, unit = "m/min" }
 output.fast = { is = "speed > 100" }
-require = [{ that = "diameter * turns < 200000", code = "too_fast", field = "turns", say = "{turns} turns are too many." }]
+require = [{ that = "diameter * turns < 200000", code = "too_fast", field = "turns", say = "{turns} is too fast." }]
 sweep = ["turns"]
 solve = ["turns"]
 empirical = true
@@ -370,7 +380,7 @@ def loan(key: str, tool: str, member: str, **cells: Any) -> dict[str, Any]:
 
 
 def state(**more: list[dict[str, Any]]) -> State:
-    """Two sheds, three tools (T3 lent to M1), two members; more records replace those of the same id. Counts are kept."""
+    """Two sheds, three tools (T3 lent to M1), two members; more records replace those of their id. Counts are kept."""
     records = {
         "shed": [shed("S1"), shed("S2")],
         "tool": [tool("T1"), tool("T2", kind="drill", battery=18, price=60.0, shed="S2"), tool("T3", status="lent")],
