@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import orjson
 
-from carg.prompts import load_prompt, render_prompt
+from carg.ledger import Spent, sum_up
+from carg.prompts import load_prompt, prompt_names, render_prompt
 from carg.records import Json
 from carg.stages.by_model import CALLS_A_SINGLE, SESSION_LENGTH, SESSION_SHARE
 from carg.stages.invent import BATCH, TOOLS_A_SERVICE
@@ -31,23 +33,67 @@ _FILLING = {
     "calls": (700, 900),
     "session": (3200, 130),
     "respond": (2000, 260),
+    "simulate": (5000, 200),
 }
-"""Tokens put into a prompt, and tokens that come back. Estimates: replace them by the counts of a first small run."""
+"""Tokens put into a prompt, and tokens that come back. Estimates, until replies of the run itself are measured."""
+STAGE_OF = dict.fromkeys(("services", "tools"), "expand") | dict.fromkeys(
+    ("calls", "session", "respond", "simulate"), "generate"
+)
+
+FIRST_TOKEN_S, TOKENS_A_S = 1.0, 60.0
+"""Of a hosted model of middle size: a call takes the first and its tokens at the second. A guess, as the fillings."""
+LEAST_MEASURED = 20
+"""Replies of a prompt from which on their own means are taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What one prompt will take. `cost` is in US dollars, None where no price is known."""
+    """What one prompt will take from one model. `cost` is in US dollars, None where no price is known.
+
+    The truth is expected between the figures divided and multiplied by `spread`; `n_measured` replies they rest on.
+    """
 
     prompt: str
     calls: int
     tokens_in: int
     tokens_out: int
     cost: float | None
+    model: str = ""
+    n_measured: int = 0
+
+    @property
+    def stage(self) -> str:
+        """The stage that asks this prompt."""
+        return STAGE_OF[self.prompt]
+
+    @property
+    def spread(self) -> float:
+        """2 for estimates; near 1 where many replies were measured."""
+        return 2.0 if self.n_measured < LEAST_MEASURED else 1.1 + 1.5 / math.sqrt(self.n_measured)
+
+    def minutes(self, width: int, rpm: float | None = None, tpm: float | None = None) -> float:
+        """How long these calls take, `width` at a time, under the limits of the account."""
+        seconds = self.calls * FIRST_TOKEN_S + self.tokens_out / TOKENS_A_S
+        by_requests = self.calls / rpm if rpm else 0.0
+        by_tokens = (self.tokens_in + self.tokens_out) / tpm if tpm else 0.0
+        return max(seconds / 60 / width, by_requests, by_tokens)
 
 
-def forecast_road(model: str, *, n_domains: int, n_tools: int, n_exchanges: int) -> list[Forecast]:
-    """The forecast of `expand` and `generate` by this model, a line for each prompt."""
+def forecast_teacher(
+    model: str, n_exchanges: int, *, share: float = 1.0, spent: Sequence[Spent] = ()
+) -> list[Forecast]:
+    """The forecast of `generate` where worlds give calls and truths, and the model one answer to each."""
+    return [_line("simulate", math.ceil(n_exchanges * share), model, spent)]
+
+
+def forecast_road(
+    model: str, *, n_domains: int, n_tools: int, n_exchanges: int, share: float = 1.0, spent: Sequence[Spent] = ()
+) -> list[Forecast]:
+    """The forecast of `expand` and `generate` by this model, a line for each prompt.
+
+    `share` is the model's part of the slots; `spent` are the replies of a run so far: what they took goes before
+    estimates.
+    """
     a_domain = n_tools / max(1, n_domains)
     n_services = n_domains * min(12, max(1, round(a_domain / TOOLS_A_SERVICE)))
     a_service = n_tools / max(1, n_services)
@@ -60,7 +106,7 @@ def forecast_road(model: str, *, n_domains: int, n_tools: int, n_exchanges: int)
         "session": in_sessions + n_sessions,
         "respond": n_exchanges * (1 - SETTLED),
     }
-    return [_line(prompt, math.ceil(number * REPAIRS), price_of(model)) for prompt, number in questions.items()]
+    return [_line(prompt, math.ceil(number * share * REPAIRS), model, spent) for prompt, number in questions.items()]
 
 
 @cache
@@ -79,11 +125,24 @@ def price_of(model: str) -> tuple[float, float] | None:
     return float(known["input_cost_per_token"]), float(known.get("output_cost_per_token", 0.0))
 
 
-def _line(prompt: str, calls: int, price: tuple[float, float] | None) -> Forecast:
+def _line(prompt: str, calls: int, model: str, spent: Sequence[Spent]) -> Forecast:
+    known = sum_up(line for line in spent if line.prompt == prompt)
+    if known.replies >= LEAST_MEASURED:
+        each = known.tokens_in / known.replies, known.tokens_out / known.replies
+    else:
+        put_in, comes_back = _FILLING[prompt]
+        each = _own_tokens(prompt) + put_in, comes_back
+    tokens_in, tokens_out = (round(calls * tokens) for tokens in each)
+    price = price_of(model)
+    cost = None if price is None else tokens_in * price[0] + tokens_out * price[1]
+    n_measured = known.replies if known.replies >= LEAST_MEASURED else 0
+    return Forecast(prompt, calls, tokens_in, tokens_out, cost, model, n_measured)
+
+
+def _own_tokens(prompt: str) -> float:
+    """Tokens of a prompt with nothing put in."""
+    if prompt not in prompt_names():
+        return 0.0
     loaded = load_prompt(prompt)
     empty = render_prompt(loaded, dict.fromkeys(loaded.variables, ""))
-    own = sum(len(message["content"]) for message in empty) / CHARS_A_TOKEN
-    put_in, comes_back = _FILLING[prompt]
-    tokens_in, tokens_out = round(calls * (own + put_in)), calls * comes_back
-    cost = None if price is None else tokens_in * price[0] + tokens_out * price[1]
-    return Forecast(prompt, calls, tokens_in, tokens_out, cost)
+    return sum(len(message["content"]) for message in empty) / CHARS_A_TOKEN
