@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,57 +11,17 @@ import click
 from carg import __version__
 from carg.console import Screen
 from carg.errors import CargError
+from carg.options import (
+    backend_options,
+    fresh_option,
+    make_road,
+    retry_option,
+    run_option,
+    seed_option,
+    width_option,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-DEFAULT_RUN = "outputs/run"
-
-run_option = click.option(
-    "--run",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_RUN,
-    show_default=True,
-    help="Folder of the run; made if missing.",
-)
-seed_option = click.option("--seed", default=0, show_default=True, help="Everything drawn follows from it.")
-fresh_option = click.option("--fresh", is_flag=True, help="Set what is there aside (name.1, name.2, ...) and start anew.")
-width_option = click.option("--workers", type=click.IntRange(1), help="Processes; default: one for each core.")
-
-
-def backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of the LLM road."""
-    options = [
-        click.option("--backend", default="world", show_default=True, help="world, or any litellm model, or replay:FILE."),
-        click.option("--api-base", help="URL of an OpenAI-compatible server (vLLM, Ollama, a gateway)."),
-        click.option("--width", default=32, show_default=True, help="Calls in flight."),
-        click.option("--temperature", type=float, help="Sampling temperature; default: the model's."),
-        click.option("--max-cost", type=float, help="Stop cleanly after so many dollars (exit 75)."),
-        click.option("--max-tokens", type=int, help="Stop cleanly after so many tokens, in and out (exit 75)."),
-        click.option("--max-minutes", type=float, help="Stop cleanly after so long (exit 75)."),
-        click.option("--timeout", default=300.0, show_default=True, help="Seconds that a call may take."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _road(seed: int, options: dict[str, Any]) -> Any:
-    """The Road of the options, or None for worlds."""
-    if options["backend"] == "world":
-        return None
-    from carg.asking import Budget
-    from carg.stages.by_model import Road
-
-    sampling = {} if options["temperature"] is None else {"temperature": options["temperature"]}
-    budget = Budget(options["max_cost"], options["max_tokens"], options["max_minutes"])
-    return Road(
-        options["backend"],
-        api_base=options["api_base"],
-        sampling=sampling,
-        seed=seed,
-        width=options["width"],
-        timeout_s=options["timeout"],
-        budget=budget,
-    )
 
 
 @click.group(context_settings=CONTEXT)
@@ -83,15 +42,17 @@ def cli(context: click.Context, quiet: bool, as_json: bool) -> None:
     context.obj = Screen(quiet=quiet, as_json=as_json)
 
 
-def _show(screen: Screen, made: Any, next_step: str) -> None:
-    from carg.pipeline import told
+def _show(screen: Screen, made: Any, next_step: str, max_failed: float = 1.0) -> None:
+    from carg.pipeline import check_failures, told
 
     if screen.as_json:
         screen.json(told(made))
-        return
-    rows = [(name, count) for name, count in made.counts.items() if "/" not in name]
-    screen.table(f"{made.stage}{' (was done already)' if made.again else ''}", ("what", "count"), rows)
-    screen.note(f"digest {made.digest[:16]}; next: {next_step}")
+    else:
+        rows = [(name, count) for name, count in made.counts.items() if "/" not in name]
+        rows += [(f"slots {name}", count) for name, count in made.slots.items() if count]
+        screen.table(f"{made.stage}{' (was done already)' if made.again else ''}", ("what", "count"), rows)
+        screen.note(f"digest {made.digest[:16]}; next: {next_step}")
+    check_failures(made, max_failed)
 
 
 @cli.command()
@@ -101,9 +62,10 @@ def _show(screen: Screen, made: Any, next_step: str) -> None:
 @click.option("--instances", type=click.IntRange(1), default=4, show_default=True, help="Conventions drawn for each service.")
 @seed_option
 @backend_options
+@retry_option
 @fresh_option
 @click.pass_obj
-def expand(screen: Screen, run: Path, domains: tuple[str, ...], tools: int | None, instances: int, seed: int, fresh: bool, **options: Any) -> None:
+def expand(screen: Screen, /, run: Path, domains: tuple[str, ...], tools: int | None, instances: int, seed: int, retry_failed: bool, fresh: bool, **options: Any) -> None:
     """Make tools and conventions, from worlds or by an LLM."""
     from carg.pipeline import expand as work
 
@@ -114,11 +76,11 @@ def expand(screen: Screen, run: Path, domains: tuple[str, ...], tools: int | Non
             n_tools=tools,
             n_instances=instances,
             seed=seed,
-            road=_road(seed, options),
+            road=make_road(seed, options, retry_failed=retry_failed),
             fresh=fresh,
             on_count=advance,
         )
-    _show(screen, made, f"carg generate --run {run}")
+    _show(screen, made, f"carg generate --run {run}", options["max_failed"])
 
 
 @cli.command()
@@ -127,17 +89,24 @@ def expand(screen: Screen, run: Path, domains: tuple[str, ...], tools: int | Non
 @seed_option
 @width_option
 @backend_options
+@retry_option
 @fresh_option
 @click.pass_obj
-def generate(screen: Screen, run: Path, exchanges: int, seed: int, workers: int | None, fresh: bool, **options: Any) -> None:
+def generate(screen: Screen, /, run: Path, exchanges: int, seed: int, workers: int | None, retry_failed: bool, fresh: bool, **options: Any) -> None:
     """Make calls, answers and sessions for the tools of a run."""
     from carg.pipeline import generate as work
 
     with screen.progress("generate", exchanges, "exchanges") as advance:
         made = work(
-            run, n_exchanges=exchanges, seed=seed, road=_road(seed, options), width=workers, fresh=fresh, on_count=advance
+            run,
+            n_exchanges=exchanges,
+            seed=seed,
+            road=make_road(seed, options, retry_failed=retry_failed),
+            width=workers,
+            fresh=fresh,
+            on_count=advance,
         )
-    _show(screen, made, f"carg filter --run {run}")
+    _show(screen, made, f"carg filter --run {run}", options["max_failed"])
 
 
 @cli.command("filter")
@@ -161,6 +130,47 @@ def filter_(screen: Screen, run: Path, workers: int | None, fresh: bool) -> None
     screen.note(f"{run}/dataset loads with datasets.load_dataset; {run}/report.html shows samples; next: carg finetune --run {run}")
 
 
+@cli.command("run")
+@click.option("--config", "file", required=True, type=click.Path(path_type=Path), help="TOML file; see docs/runs.md.")
+@retry_option
+@click.pass_obj
+def run_(screen: Screen, file: Path, retry_failed: bool) -> None:
+    """Walk the stages of a config that are due; safe to call again at any moment, and twice at once (exit 75)."""
+    from carg.config import read_config
+    from carg.due import run_due
+
+    config = read_config(file)
+    for made in run_due(config, screen, retry_failed=retry_failed):
+        _show(screen, made, f"carg status --run {config.folder}")
+
+
+@cli.command()
+@run_option
+@click.pass_obj
+def status(screen: Screen, run: Path) -> None:
+    """Where a run stands: stages, counts, journals, cost so far. Takes no lock."""
+    from carg.planning import show_status
+
+    show_status(screen, run)
+
+
+@cli.command()
+@run_option
+@click.option("--domains", "-d", multiple=True, help="Domains of which tools are to be made; default: all.")
+@click.option("--tools", type=click.IntRange(0), default=2000, show_default=True, help="Tools to be made, if none are there.")
+@click.option("--exchanges", type=click.IntRange(0), default=4000, show_default=True, help="Calls with answers, in all.")
+@backend_options
+@click.pass_obj
+def plan(screen: Screen, /, run: Path, domains: tuple[str, ...], tools: int, exchanges: int, **options: Any) -> None:
+    """Forecast calls, tokens, dollars and time of expand and generate by a model, and how sure that is."""
+    from carg.config import Asking
+    from carg.planning import show_plan
+
+    if options["backend"] == "world":
+        raise click.UsageError("worlds cost nothing: name the model to plan for with --backend")
+    show_plan(screen, run, Asking(**options), domains=domains, n_tools=tools, n_exchanges=exchanges)
+
+
 @cli.command()
 @run_option
 @click.option("--dataset", type=click.Path(path_type=Path), help="A dataset folder; default: that of the run.")
@@ -181,7 +191,7 @@ def filter_(screen: Screen, run: Path, workers: int | None, fresh: bool) -> None
 @seed_option
 @fresh_option
 @click.pass_obj
-def finetune(screen: Screen, run: Path, dataset: Path | None, out: Path | None, minutes: float | None, fresh: bool, **options: Any) -> None:
+def finetune(screen: Screen, /, run: Path, dataset: Path | None, out: Path | None, minutes: float | None, fresh: bool, **options: Any) -> None:
     """Train the tool simulator on the shards; goes on where it was interrupted."""
     from carg.training import train
 
@@ -306,6 +316,18 @@ def stats_tools(screen: Screen, run: Path) -> None:
     from carg.talking import show_tools
 
     show_tools(screen, run)
+
+
+@stats.command("teacher")
+@run_option
+@click.pass_obj
+def stats_teacher(screen: Screen, run: Path) -> None:
+    """How often the models of `generate --backend MODEL` agreed with executed truth, by kind of call."""
+    from carg.stages.teacher import truth_pairs
+    from carg.stats.teacher import measure_teacher
+    from carg.talking import show_table
+
+    show_table(screen, measure_teacher(truth_pairs(run)))
 
 
 @cli.command()
