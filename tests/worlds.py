@@ -306,6 +306,8 @@ PLAIN = {
     "date_style": "iso",
     "number_style": "plain",
     "paging": "limit_offset",
+    "page_words": "short",
+    "list_words": "items/total",
     "terseness": "full",
     "embed": "ids",
 }
@@ -410,3 +412,8 @@ def run(
 def records_after(outcome: Outcome) -> dict[str, Any]:
     """`table/id` -> the record after, of each that changed."""
     return {f"{change.table}/{change.id}": change.record for change in outcome.changes}
+
+
+def untightened(service: Service) -> Service:
+    """The service with definitions that take all that the world takes."""
+    return service.with_siblings({name: list(tool.tightenings) for name, tool in service.tools.items()})

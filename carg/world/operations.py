@@ -178,6 +178,7 @@ def _delete(run: Run) -> dict[str, Any]:
 def _remove(run: Run, resource: str, key: str, reads: Reads) -> None:
     run.overlay.put(resource, key, None)
     run.trace.deleted.append((resource, key, reads))
+    run.touched |= {(resource, name) for name in run.setting.world.resources[resource].fields}
     policies = run.setting.world.resources[resource].on_delete
     for other, name in run.setting.refers.get(resource, ()):
         if policies.get(other) == "cascade":
@@ -216,7 +217,7 @@ def _apply_effects(run: Run) -> None:
         value, reads = run.compute_apart(effect.value)
         if path:
             # Whoever does not know which record it is knows none of them any more.
-            run.note(effect.of, None, effect.field, path)
+            run.spare(effect.of, None, effect.field, path)
         if target is not None:
             sets.append((effect.of, target, effect.field, value, path + reads))
     for each in operation.each_effects:
@@ -236,7 +237,7 @@ def _each_sets(run: Run, each: EachEffect) -> list[tuple[str, str, str, Any, Rea
                 value, reads = run.compute_apart(expression, values)
                 sets.append((each.resource, key, name, value, condition + reads))
             else:
-                run.note(each.resource, key, name, (*condition, (each.resource, key, name)))
+                run.spare(each.resource, key, name, condition)
     return sets
 
 

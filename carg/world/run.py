@@ -6,6 +6,7 @@ and conventions are `surface`'s. Faults are tried in the order of `records.FAULT
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -51,8 +52,8 @@ class Refusal:
     status: int
     field: str | None
     words: Template | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    detail: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ class Outcome:
 class Setting:
     """A world as one instance runs it: knobs chosen, ids styled, texts salted."""
 
-    __slots__ = ("base", "id_style", "refers", "salt", "tallies", "world")
+    __slots__ = ("always", "base", "guarded", "id_style", "refers", "salt", "tallies", "world")
 
     def __init__(self, world: World, knobs: Mapping[str, Any], *, id_style: str, salt: str) -> None:
         self.world = world
@@ -103,16 +104,27 @@ class Setting:
         }
         self.tallies: dict[str, list[tuple[str, str, Tally]]] = {}
         self.refers: dict[str, list[tuple[str, str]]] = {}
+        self.always: dict[str, list[tuple[Rule, frozenset[tuple[str, str]]]]] = {}
+        """Invariants by resource, each with the (resource, field) it reads; of a table it looks through, all fields."""
         for resource in world.resources.values():
+            self.always[resource.name] = [(rule, _read_by(world, resource, rule)) for rule in resource.always]
             for spec in resource.fields.values():
                 if spec.tally is not None:
                     self.tallies.setdefault(spec.tally.resource, []).append((resource.name, spec.name, spec.tally))
                 if spec.kind == "ref" and spec.of is not None:
                     self.refers.setdefault(spec.of, []).append((resource.name, spec.name))
+        self.guarded = {cell for rules in self.always.values() for _, read in rules for cell in read}
+        """The (resource, field) that some invariant reads."""
 
     def mint(self, resource: Resource, number: int) -> str:
         """The id of the number-th record of a resource, in the instance's style."""
         return mint_id(self.id_style, resource.prefix, number, f"{self.salt}/{resource.name}")
+
+
+def _read_by(world: World, resource: Resource, rule: Rule) -> frozenset[tuple[str, str]]:
+    own = {(resource.name, name) for name in rule.that.names if name in resource.fields}
+    whole = {(table, name) for table in rule.that.tables for name in world.resources[table].fields}
+    return rule.that.cells | own | whole
 
 
 def mint_id(style: str, prefix: str, number: int, salt: str) -> str:
@@ -152,6 +164,7 @@ class Run:
         "setting",
         "sources",
         "state",
+        "touched",
         "trace",
         "values",
     )
@@ -171,6 +184,8 @@ class Run:
         """What the computed names (lets, was) rest on."""
         self.rests: dict[Read, Reads] = {}
         """What the cells written so far rest on."""
+        self.touched: set[tuple[str, str]] = set()
+        """The (resource, field) of what was written, made or removed."""
         self.values: dict[str, Any] = {
             **setting.base,
             "now": state.now,
@@ -322,10 +337,20 @@ class Run:
             return
         spec = self.setting.world.resources[resource].fields[name]
         self.overlay.put(resource, key, {**record, name: coerce(spec, value)})
-        self.note(resource, key, name, reads)
+        self.touched.add((resource, name))
+        self._note(resource, key, name, reads)
 
-    def note(self, resource: str, key: str | None, name: str, reads: Reads) -> None:
-        """Note what the value of a cell rests on from now on (id None: that of any record may have changed)."""
+    def spare(self, resource: str, key: str | None, name: str, reads: Reads) -> None:
+        """Note a cell (id None: of any record) that was not written, but might have been had others been read.
+
+        Where an invariant reads such a cell, the label rests on it that none was written.
+        """
+        if (resource, name) in self.setting.guarded:
+            self.frame.reads += reads
+        own = ((resource, key, name),) if key is not None else ()
+        self._note(resource, key, name, (*reads, *own))
+
+    def _note(self, resource: str, key: str | None, name: str, reads: Reads) -> None:
         self.trace.writes.append((resource, key, name, reads))
         if key is not None:
             self.rests[resource, key, name] = reads
@@ -349,7 +374,8 @@ class Run:
                 value, reads = value if fits else None, reads + more
             record[name] = values[name] = coerce(spec, value)
             self.sources[name] = reads
-            self.note(resource.name, key, name, reads)
+            self.touched.add((resource.name, name))
+            self._note(resource.name, key, name, reads)
         self.sources = kept
         self.overlay.put(resource.name, key, record)
         return key
@@ -387,7 +413,11 @@ class Run:
         after = worth(self.after, tally, key, self.values)
         by = (*before.by, *self._settled(after.by))
         reads = (*by, *before.reads, *self._settled(after.reads))
-        self.note(owner, None, name, by)
+        self.spare(owner, None, name, by)
+        if (before.owner, before.amount) == (after.owner, after.amount):
+            if before.owner is not None:
+                self.spare(owner, before.owner, name, reads)
+            return
         for place, amount in ((before.owner, -before.amount), (after.owner, after.amount)):
             current = self.after.find(owner, place) if place is not None else None
             if current is not None and place is not None:
@@ -398,7 +428,7 @@ class Run:
         return tuple(rest for read in reads for rest in self.rests.get(read, (read,)))
 
     def check_always(self) -> None:
-        """Refuse changes that leave a written record, or one it refers to, against its invariants."""
+        """Refuse changes that leave a written record, or one it refers to, against invariants that read what changed."""
         resources = self.setting.world.resources
         seen: dict[tuple[str, str], None] = {}
         for change in self.overlay.changes():
@@ -409,7 +439,9 @@ class Run:
                 if spec.kind == "ref" and spec.of is not None and change.record.get(spec.name) is not None:
                     seen[(spec.of, change.record[spec.name])] = None
         for table, key in seen:
-            for rule in resources[table].always:
+            for rule, read in self.setting.always[table]:
+                if not read & self.touched:
+                    continue
                 values = Own(self.after, table, key, self.values)
                 self.trace.rules.append(rule.code)
                 start = len(self.after.reads)
@@ -428,17 +460,17 @@ class Run:
 class Own(dict[str, Any]):
     """Names inside a resource's own rules: its fields are read through a frame, the rest are the run's values."""
 
-    __slots__ = ("frame", "key", "table", "values")
+    __slots__ = ("frame", "key", "table", "scope")
 
     def __init__(self, frame: Frame, table: str, key: str, values: Mapping[str, Any]) -> None:
         super().__init__()
-        self.frame, self.table, self.key, self.values = frame, table, key, values
+        self.frame, self.table, self.key, self.scope = frame, table, key, values
 
     def __missing__(self, name: str) -> Any:
         record = self.frame.find(self.table, self.key)
         if record is not None and name in record:
             return self.frame.get(self.table, self.key, name)
-        return self.values[name]
+        return self.scope[name]
 
 
 @dataclass(frozen=True, slots=True)
