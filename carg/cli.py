@@ -293,6 +293,26 @@ def domains_check(screen: Screen, services: int, workers: int | None, files: tup
     check_files(screen, files, services, workers)
 
 
+@domains.command("draft")
+@click.option("--out", type=click.Path(path_type=Path), help="The file; default: drafts/NAME.toml.")
+@click.option("--category", default="", help="Title of its category, where the list of domains has none.")
+@click.option("--rounds", type=click.IntRange(1), default=12, show_default=True, help="Times the model may mend it.")
+@click.option("--services", default=12, show_default=True, help="Drawn services to grow when it is checked.")
+@seed_option
+@backend_options
+@click.argument("title")
+@click.pass_obj
+def domains_draft(
+    screen: Screen, /, out: Path | None, category: str, rounds: int, services: int, seed: int, title: str, **options: Any
+) -> None:
+    """Let a model write a world for TITLE (or a domain of the list), and mend it until the checker is content."""
+    from carg.talking import show_draft
+
+    if (road := make_road(seed, options)) is None:
+        raise click.UsageError("a world is drafted by a model: name one with --backend")
+    show_draft(screen, title, out, road, category=category, rounds=rounds, services=services)
+
+
 @cli.group()
 def stats() -> None:
     """Measure a run: what a classifier can guess, what the tools are."""

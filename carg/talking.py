@@ -79,7 +79,8 @@ def show_domain(screen: Screen, name: str) -> None:
 
 def check_files(screen: Screen, files: Sequence[Path], services: int, width: int | None) -> None:
     """Check domain files; raises DomainError when one has a fault."""
-    from carg.domain_check import check_domain, show_report
+    from carg.domain_check import check_domain
+    from carg.domain_check.findings import say_report
     from carg.domains import find_seed, list_seeds, seed_faults
     from carg.parallel import map_parts
 
@@ -93,7 +94,7 @@ def check_files(screen: Screen, files: Sequence[Path], services: int, width: int
     for fault in faults:
         screen.result(fault)
     for report in map_parts(_Checker(check_domain, services), worlds, width=width):
-        show_report(screen, report)
+        screen.result(say_report(report))
         n_faults += len(report.faults)
     screen.note(f"{len(paths)} files, {len(worlds)} with a world, {n_faults} faults")
     if n_faults:
@@ -145,3 +146,23 @@ def show_tools(screen: Screen, run: Path) -> None:
 
     for table in count_tools(read_parts(Tool, run / "expand", "tools")):
         show_table(screen, table)
+
+
+def show_draft(screen: Screen, title: str, out: Path | None, road: Any, **given: Any) -> None:
+    """Draft a domain, saying after each round what is wrong with it."""
+    import asyncio
+
+    from carg.drafting import draft_domain, name_of
+
+    def on_round(number: int, faults: list[str]) -> None:
+        screen.note(f"round {number}: {len(faults)} faults" + "".join(f"\n  {fault}" for fault in faults[:5]))
+
+    path = out or Path("drafts") / f"{name_of(title)}.toml"
+    made = asyncio.run(draft_domain(title, path, road, on_round=on_round, **given))
+    if screen.as_json:
+        screen.json({"path": str(made.path), "faults": list(made.faults)})
+        return
+    screen.result(f"{made.path}: sound after {len(made.faults)} rounds")
+    screen.note(
+        f"it is marked draft = true: read it; CARG_DOMAINS={made.path.parent} carg expand -d {made.path.stem} uses it"
+    )

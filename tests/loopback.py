@@ -88,7 +88,8 @@ class Loopback:
         return await self._answer(request, body, key, kind)
 
     async def _answer(self, request: web.Request, body: Json, key: str, kind: str) -> web.StreamResponse:
-        text = orjson.dumps(self.answer(body["messages"])).decode()
+        said = self.answer(body["messages"])
+        text = said if isinstance(said, str) else orjson.dumps(said).decode()
         finish = "stop"
         if kind == "length":
             text, finish = text[: len(text) // 2], "length"

@@ -243,13 +243,20 @@ def _count(outcomes: Outcomes, names: Iterable[str]) -> Counter[str]:
 @contextlib.asynccontextmanager
 async def open_road(road: Road, folder: Path) -> AsyncIterator[tuple[dict[str, Ask], Outcomes]]:
     """An Ask for each model and the outcomes in a stage folder; the journal is summed up when the block ends."""
+    async with open_asks(road, folder) as asks:
+        with contextlib.closing(Journal(folder / "slots.jsonl")) as journal:
+            outcomes = Outcomes(journal)
+            if road.retry_failed:
+                outcomes.owe_failed()
+            yield asks, outcomes
+
+
+@contextlib.asynccontextmanager
+async def open_asks(road: Road, folder: Path) -> AsyncIterator[dict[str, Ask]]:
+    """An Ask for each model; what they cost is summed up when the block ends."""
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(store_spent, folder)
-        asks = await _open_asks(road, folder, stack)
-        outcomes = Outcomes(stack.enter_context(Journal(folder / "slots.jsonl")))
-        if road.retry_failed:
-            outcomes.owe_failed()
-        yield asks, outcomes
+        yield await _open_asks(road, folder, stack)
 
 
 async def _open_asks(road: Road, folder: Path, stack: contextlib.AsyncExitStack) -> dict[str, Ask]:
