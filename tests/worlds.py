@@ -36,7 +36,7 @@ maker = { Bosch = 3, Makita = 2, Stihl = 1 }
 forms = ["{street} {n:1-99}"]
 street = ["Mill Lane", "Elm Row", "Quay"]
 [text.label]
-forms = ["{maker} {what} {n:10-99}"]
+forms = ["{maker} {what} {n:10-99}", "{maker} {what} {n:10-99} with case, spare parts and a long cord"]
 what = ["drill", "saw", "sander"]
 [text.note]
 forms = ["handle loose{more}", "new blade", "blunt"]

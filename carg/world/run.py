@@ -428,7 +428,7 @@ class Run:
         return tuple(rest for read in reads for rest in self.rests.get(read, (read,)))
 
     def check_always(self) -> None:
-        """Refuse changes that leave a written record, or one it refers to, against invariants that read what changed."""
+        """Refuse changes that leave a written record, or one it refers to, against what must always hold."""
         resources = self.setting.world.resources
         seen: dict[tuple[str, str], None] = {}
         for change in self.overlay.changes():
@@ -460,7 +460,7 @@ class Run:
 class Own(dict[str, Any]):
     """Names inside a resource's own rules: its fields are read through a frame, the rest are the run's values."""
 
-    __slots__ = ("frame", "key", "table", "scope")
+    __slots__ = ("frame", "key", "scope", "table")
 
     def __init__(self, frame: Frame, table: str, key: str, values: Mapping[str, Any]) -> None:
         super().__init__()

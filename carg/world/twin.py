@@ -54,7 +54,7 @@ class Twin:
     whole: set[str] = field(default_factory=set)
     """Tables that the view shows whole: nobody else is in them, whatever it says of ids not listed."""
     gone: set[tuple[str, str]] = field(default_factory=set)
-    """What the world said is not there."""
+    """What was deleted, or said not to be there."""
 
     @property
     def setting(self) -> Setting:
@@ -332,9 +332,7 @@ def _follow(twin: Twin, answered: Answered, other: Answered) -> None:
 def _apply_own(twin: Twin, answered: Answered, other: Answered) -> None:
     """The twin's own changes; what it created goes by the world's ids."""
     assert answered.outcome is not None and other.outcome is not None
-    for change in other.outcome.changes:
-        if change.record is None and change.id in twin.own[change.table]:
-            twin.own[change.table].remove(change.id)
+    _bury(twin, other.outcome.changes)
     twin.state.apply(other.outcome.changes)
     ours: dict[str, list[str]] = {}
     for table, key in other.outcome.trace.created:
@@ -361,7 +359,13 @@ def _apply_foreign(twin: Twin, answered: Answered) -> None:
             adopted = {name: value for name, value in record.items() if (change.table, change.id, name) in written}
             record = {**mine, **adopted}
         changes.append(Change(change.table, change.id, record))
-    for change in changes:
-        if change.record is None and change.id in twin.own[change.table]:
-            twin.own[change.table].remove(change.id)
+    _bury(twin, changes)
     twin.state.apply(changes)
+
+
+def _bury(twin: Twin, changes: list[Change]) -> None:
+    for change in changes:
+        if change.record is None:
+            twin.gone.add((change.table, change.id))
+            if change.id in twin.own[change.table]:
+                twin.own[change.table].remove(change.id)
