@@ -53,7 +53,7 @@ def _read_turn(scene: Scene, index: int, referees: Referees, id_keys: dict[str, 
     if definition and response.ok:
         records = tuple(shown_records(definition, response.body, id_keys))
     parsed = referees.parse_call(convention, call.text, scene.definitions)
-    named = by_last_name(call.arguments) if call.arguments else {}
+    named = by_last_name(call.arguments, definition.inputs if definition else {}) if call.arguments else {}
     return Turn(scene, index, exchange, definition, parsed, faults, body_faults, read, named, records)
 
 

@@ -7,7 +7,7 @@ do so come in as `Referees`, so that a test can put simple ones in their place.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -117,8 +117,15 @@ def listed(turn: Turn) -> list[dict[str, Json]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
-def by_last_name(arguments: dict[str, Json]) -> dict[str, Json]:
-    """Scalars and lists among the arguments by their plain last name, those with a unique one."""
+def by_last_name(arguments: dict[str, Json], inputs: Mapping[str, str]) -> dict[str, Json]:
+    """Scalars and lists among the arguments by their plain last name, those with a unique one.
+
+    Where `inputs` says which paths are parameters, the parts of an object that is one of them are left out: a contact's
+    name is not the name of the record.
+    """
+    if inputs:
+        places = ((path.rpartition(".")[2], at_path(arguments, path)) for path in inputs)
+        return {plain(name): value for name, value in places if value is not None and not isinstance(value, dict)}
     found: dict[str, Json] = {}
     twice: set[str] = set()
     stack = [arguments]

@@ -171,12 +171,13 @@ def _measure(samples: list[Sample], rng: Random) -> float | None:
 def sequences(scenes: Iterable[Scene], *, top: int = 5, least: int = LEAST_SESSIONS) -> Table:
     """The most common runs of five (effect, same entity or not, outcome), by the share of sessions that have them.
 
-    Sessions without an opening state (domains of formulas and tables) and those under five steps are left out.
+    Left out: sessions without an opening state or in which no tool but calculators and tables is shown (their only
+    sequence is compute, compute, ...), and those under five steps.
     """
     counts: dict[tuple[str, ...], int] = defaultdict(int)
     n_sessions = 0
     for scene in scenes:
-        if scene.session.kind != "session" or scene.opening is None:
+        if scene.session.kind != "session" or scene.opening is None or not _has_state(scene):
             continue
         steps = list(_steps(scene))
         runs = {tuple(steps[at : at + SEQUENCE_LENGTH]) for at in range(len(steps) - SEQUENCE_LENGTH + 1)}
@@ -187,6 +188,10 @@ def sequences(scenes: Iterable[Scene], *, top: int = 5, least: int = LEAST_SESSI
     rows = tuple((", ".join(run), n, share(n, n_sessions), _verdict(n, n_sessions, least)) for run, n in ranked)
     notes = f"{n_sessions} sessions of five steps or more; the bound is {SEQUENCE_BOUND:.0%}."
     return Table("Sequences", ("steps", "sessions", "share", "verdict"), rows, notes)
+
+
+def _has_state(scene: Scene) -> bool:
+    return any(definition.resource is not None for definition in scene.definitions.values())
 
 
 def _steps(scene: Scene) -> Iterator[str]:

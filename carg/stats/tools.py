@@ -49,8 +49,8 @@ def _count(tools: Sequence[Tool]) -> tuple[Json, ...]:
 
 
 def is_generic(tool: Tool) -> bool:
-    """The tool comes from the generic operations of worlds: nobody wrote it."""
-    return (tool.binding or {}).get("kind") in GENERIC
+    """The tool comes from the generic operations of worlds, or varies a formula: nobody wrote it."""
+    return (tool.binding or {}).get("kind") in (*GENERIC, "sweep", "solve")
 
 
 def skeleton(tool: Tool) -> str:

@@ -119,7 +119,7 @@ def _params(surface: Surface, operation: Operation, tightenings: tuple[str, ...]
         name, schema, shift = _present_input(surface, operation, item, target_words)
         schema = _tighten(surface, item, schema, kind, rng)
         if item.spec.default is not None and kind != "need" and not shift:
-            schema = {**schema, "default": surface.shower(item.spec)(item.spec.default)}
+            schema = {**schema, "default": _plain(item.spec.default, surface.shower(item.spec)(item.spec.default))}
         path: tuple[str, ...] = (name,)
         if nesting == "wrapped":
             path = (surface.case("input"), name)
@@ -127,6 +127,11 @@ def _params(surface: Surface, operation: Operation, tightenings: tuple[str, ...]
             path = (surface.case("data"), name)
         params[item.name] = Param(item, path, schema, item.required or kind == "need", shift)
     return params
+
+
+def _plain(value: Any, shown: Json) -> Json:
+    # Arguments take numbers as numbers, also where bodies show them as strings.
+    return value if isinstance(value, float) else shown
 
 
 def _present_input(
@@ -582,7 +587,7 @@ def tool_record(surface: Surface, operation: Operation) -> Tool:
         service=operation.service,
         name=operation.name,
         title=definition.title,
-        description=definition.description,
+        description=_record_words(operation, definition),
         parameters=definition.parameters,
         returns=definition.returns,
         effect=definition.effect,
@@ -595,6 +600,11 @@ def tool_record(surface: Surface, operation: Operation) -> Tool:
         made_from=(surface.world.digest,),
     )
     return replace(tool, id=digest("tool", tool))
+
+
+def _record_words(operation: Operation, definition: Definition) -> str:
+    # Sweeps and solves of a formula would repeat all of it; what an instance shows has it in full.
+    return f"{operation.about.rstrip('.')}." if operation.kind in ("sweep", "solve") else definition.description
 
 
 __all__ = ["Param", "ShownTool", "draw_tool", "nullable", "read_arguments", "show_arguments", "tool_record"]

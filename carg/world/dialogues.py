@@ -141,12 +141,13 @@ def _turn(caller: _Caller) -> None:
 def _say(caller: _Caller, operation: str, text: str, note: Note | None = None) -> Answered:
     answered = caller.take.ask(text, note)
     if answered.outcome is not None and answered.outcome.refusal is None:
+        named = {str(value) for value in (answered.arguments or {}).values() if isinstance(value, str)}
         for change in answered.outcome.changes:
             cell = (change.table, change.id)
             if change.record is None:
                 caller.deleted.append(cell)
                 caller.written.pop(cell, None)
-            else:
+            elif change.id in named or cell in answered.outcome.trace.created:
                 caller.written[cell] = len(caller.take.answers)
         for cell in answered.outcome.trace.created:
             if cell[0] in {resource for resource, _ in caller.entities} and len(caller.entities) < 4:

@@ -122,7 +122,7 @@ def _sweep(draft: Draft, formula: Formula, base: Operation, name: str) -> Operat
     words = draft.reader.template("sweep", f"{low.name} must be below {high.name}.", scope)
     assert that is not None and words is not None
     rule = Rule("empty_range", "rule.cross_field", that, words, low.name, 422)
-    about = f"{formula.about} A table of results over a range of {_title(name)}."
+    about = f"Results of {_title(formula.name)} over a range of {_title(name)}, one row for each value."
     return Operation(
         f"{formula.name}_by_{name}", "sweep", formula.name, about, (*others, low, high, steps), rules=(rule,), vary=name
     )
@@ -141,7 +141,7 @@ def _solve(formula: Formula, base: Operation, name: str) -> Operation:
         decimals=decimals,
     )
     others = tuple(item for item in base.inputs if item.name != name)
-    about = f"The {_title(name)} for which this gives a wanted {_title(output.name)}: {formula.about}"
+    about = f"Find the {_title(name)} at which {_title(formula.name)} comes to a wanted {_title(output.name)}."
     return Operation(
         f"find_{name}_for_{formula.name}", "solve", formula.name, about, (*others, Input(wanted, True)), vary=name
     )

@@ -41,7 +41,8 @@ def _make(resource: Resource, kind: str, name: str, about: str, inputs: list[Inp
 
 def _get(draft: Draft, resource: Resource) -> Operation:
     one = _words(resource.name)
-    return _make(resource, "get", f"get_{resource.name}", f"Get one {one} by its id.", [target_input(resource.name)])
+    about = f"Get one {one} by its id. {resource.about}"
+    return _make(resource, "get", f"get_{resource.name}", about, [target_input(resource.name)])
 
 
 def _batch_get(draft: Draft, resource: Resource) -> Operation:
@@ -132,7 +133,7 @@ def _search(draft: Draft, resource: Resource) -> Operation:
     limit = FieldSpec("limit", "integer", low=1, high=PAGE, default=DEFAULT_PAGE, about="most results of a page")
     offset = FieldSpec("offset", "integer", low=0, high=500, default=0, about="results to skip")
     inputs += [Input(limit, False), Input(offset, False)]
-    about = f"Search {_words(resource.plural)}; all filters must match. Ordered by id unless sorted."
+    about = f"Search {_words(resource.plural)}; all filters must match. Ordered by id unless sorted. {resource.about}"
     return _make(resource, "search", f"search_{resource.plural}", about, inputs)
 
 
@@ -186,7 +187,7 @@ def _aggregate(draft: Draft, resource: Resource) -> Operation:
         words = draft.reader.template("aggregate", "The metric {metric} needs a field.", scope)
         if that and words:
             rules = (Rule("field_required", "rule.cross_field", that, words, "field", STATUS["rule.cross_field"]),)
-    about = f"Summarize {_words(resource.plural)}: count or compute over all of them, in groups if asked."
+    about = f"Summarize {_words(resource.plural)}: count or compute over them, in groups if asked. {resource.about}"
     operation = _make(resource, "aggregate", f"summarize_{resource.plural}", about, inputs)
     return replace(operation, rules=rules)
 

@@ -24,6 +24,8 @@ from carg.world.values import draw_number, draw_text
 from carg.world.view import patch_tables
 
 TRIES = 8
+LIFE_FIRST = 0.3
+"""How often a sibling state is looked for in the life field first: it decides half of all rules, and would drown others."""
 FAULTS = {
     "timeout": 2,
     "rate_limit": 2,
@@ -268,8 +270,8 @@ class Singles:
         """A change of one cell that was read and turns success into refusal by a rule, or refusal into success."""
         cells = [read for read in outcome.trace.label if read[2] is not None and read[0] in self.state.tables]
         self.rng.shuffle(cells)
-        # The life field decides half of all rules.
-        cells.sort(key=lambda read: self._spec(read[0], str(read[2])).kind != "life")
+        if self.rng.random() < LIFE_FIRST:
+            cells.sort(key=lambda read: self._spec(read[0], str(read[2])).kind != "life")
         for table, key, field in cells[:6]:
             record = self.state.tables[table].get(str(key))
             if record is None or field is None:
@@ -541,11 +543,11 @@ PAIRED_ROWS = 0.42
 def draw_pair_item(singles: Singles) -> Item | None:
     """An item with a sibling: by definition, by state, or by a record removed; now and then a plain valid one."""
     chance = singles.rng.random()
-    if chance < 0.48:
+    if chance < 0.44:
         return singles.sibling()
-    if chance < 0.70:
+    if chance < 0.72:
         return singles.refused() or singles.sibling()
-    if chance < 0.80:
+    if chance < 0.81:
         return singles.missing() or singles.sibling()
     return singles.valid()
 
@@ -554,12 +556,12 @@ def draw_plain_item(singles: Singles) -> Item | None:
     """An item without a sibling, by the mix."""
     chance = singles.rng.random()
     for share, draw in (
-        (0.64, singles.valid),
-        (0.735, singles.lookalike),
-        (0.83, singles.disturbed),
-        (0.87, singles.crossed),
-        (0.905, singles.refused),
-        (0.93, singles.missing),
+        (0.62, singles.valid),
+        (0.715, singles.lookalike),
+        (0.81, singles.disturbed),
+        (0.84, singles.crossed),
+        (0.89, singles.refused),
+        (0.915, singles.missing),
         (0.955, singles.unsigned),
         (0.98, singles.broken),
         (1.0, singles.blunt),
