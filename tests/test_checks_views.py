@@ -71,8 +71,16 @@ def test_leaves_are_all_the_scalars(value: object) -> None:
 def test_names_and_paths() -> None:
     """Names lose case and joints; a name that stands twice is left out."""
     assert plain("pageSize") == plain("page_size") == plain("Page-Size")
-    assert by_last_name({"a": {"id": 1}, "b": {"id": 2}, "min_kg": 3}) == {"minkg": 3}
-    assert by_last_name({"filter.id": 1}) == {"id": 1}
+    assert by_last_name({"a": {"id": 1}, "b": {"id": 2}, "min_kg": 3}, {}) == {"minkg": 3}
+    assert by_last_name({"filter.id": 1}, {}) == {"id": 1}
+
+
+def test_parts_of_an_object_parameter_are_not_arguments() -> None:
+    """Where the parameters are known, the name of a contact does not pass for the name of the record."""
+    arguments = {"input": {"label": "Mill Farm", "contact": {"name": "Ana"}}}
+    inputs = {"input.label": "label", "input.contact": "contact"}
+
+    assert by_last_name(arguments, inputs) == {"label": "Mill Farm"}
 
 
 def test_records_are_found_by_the_id_of_their_resource() -> None:
