@@ -311,6 +311,6 @@ def _read_due(act: _Action) -> Due | None:
     if raw is None:
         return None
     item = reader.table(f"{act.entry}.due", raw, ("after", "days"))
-    days = reader.pair(f"{act.entry}.due.days", item.get("days", [0, 1]))
+    days = reader.pair(f"{act.entry}.due.days", item.get("days", [0, 1]), -3650, 3650)
     after = reader.expression(f"{act.entry}.due.after", item.get("after"), act.scope(), "time", "date")
     return Due(after, days) if after is not None and days is not None else None

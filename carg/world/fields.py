@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from carg.world.expressions import Scope, Type
+from carg.errors import ExpressionError
+from carg.world.expressions import Expression, Scope, Type, join_types
 from carg.world.model import FieldSpec, Grammar
-from carg.world.reading import NAME, RESERVED, Reader, did_you_mean
+from carg.world.reading import NAME, RESERVED, Reader, did_you_mean, is_number
 
 ADDRESS = ("street", "postal_code", "city", "country")
 KIND_KEYS = (
@@ -29,6 +30,10 @@ EXTRA = {
 SHAPES = ("uniform", "normal", "lognormal", "zipf", "heaped")
 WRITERS = ("create", "update", "actions", "system")
 DAYS = {"past": (-400.0, 0.0), "future": (0.0, 200.0), "any": (-400.0, 200.0), "now": (0.0, 0.0)}
+BOUND_MOST = 1e15
+"""Bounds of numbers lie below it, so that whole ones are exact."""
+DAYS_MOST = 60_000
+"""How far from now a date may lie: 164 years."""
 TEXT_LENGTH = 240
 """Longest text a field takes, in characters; bounds decoding under the schema."""
 
@@ -86,7 +91,7 @@ def _common(reader: Reader, entry: str, spec: FieldSpec, item: dict[str, Any]) -
         written = frozenset(reader.names(entry, item["written_by"], WRITERS, "writer"))
     by_range = {}
     for option, pair in reader.table(f"{entry}.ranges", item.get("ranges", {})).items():
-        if (found := reader.pair(f"{entry}.ranges.{option}", pair)) is not None:
+        if (found := reader.pair(f"{entry}.ranges.{option}", pair, -BOUND_MOST, BOUND_MOST)) is not None:
             by_range[option] = found
     by_options = {
         option: reader.texts(f"{entry}.options.{option}", values)
@@ -99,11 +104,29 @@ def _common(reader: Reader, entry: str, spec: FieldSpec, item: dict[str, Any]) -
         optional=float(optional),
         unique=bool(item.get("unique", spec.unique)),
         written_by=written,
-        default=item.get("default", spec.default),
+        default=_default(reader, f"{entry}.default", spec, item["default"]) if "default" in item else spec.default,
         by=item.get("by") if spec.tally is None and spec.kind not in ("tally",) else None,
         by_range=by_range,
         by_options=by_options,
     )
+
+
+def _default(reader: Reader, entry: str, spec: FieldSpec, value: Any) -> Any:
+    """The value as a default of the field; None where it cannot be one."""
+    if spec.kind == "integer":
+        return reader.whole(entry, value, int(spec.low or 0), int(spec.high or 0))
+    if spec.kind == "number":
+        # Shown in schemas as it stands: 4 stays 4.
+        reader.number(entry, value, spec.low or 0, spec.high or 0)
+        return value if is_number(value) else None
+    if spec.kind == "boolean" and isinstance(value, bool):
+        return value
+    if spec.kind in ("choice", "life"):
+        return reader.one(entry, value, spec.options, "option")
+    if spec.kind in ("text", "code") and isinstance(value, str) and value:
+        return value
+    reader.fault(entry, f"{str(value)[:60]!r} cannot be the default of a {spec.kind}")
+    return None
 
 
 def _text(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
@@ -129,13 +152,19 @@ def _vocab(reader: Reader, entry: str, name: str, item: dict[str, Any], words: W
 
 def _number(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
     kind = "integer" if "integer" in item else "number"
-    pair = reader.pair(entry, item[kind])
+    pair = reader.pair(entry, item[kind], -BOUND_MOST, BOUND_MOST)
+    if kind == "integer" and pair is not None and any(bound != int(bound) for bound in pair):
+        reader.fault(entry, "an integer has whole bounds")
     shape = item.get("shape", "uniform")
     if shape not in SHAPES:
         reader.fault(entry, f"shape {shape!r} is unknown{did_you_mean(str(shape), SHAPES)}")
     decimals = reader.whole(f"{entry}.decimals", item.get("decimals", 0 if kind == "integer" else 2), 0, 15)
     if pair is None:
         return None
+    if "middle" in item:
+        reader.number(f"{entry}.middle", item["middle"], *pair)
+    if "step" in item:
+        reader.number(f"{entry}.step", item["step"], 1e-9, BOUND_MOST)
     return FieldSpec(
         name,
         kind,
@@ -161,7 +190,7 @@ def _boolean(reader: Reader, entry: str, name: str, item: dict[str, Any], words:
 def _moment(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
     kind = "date" if "date" in item else "time"
     value = item[kind]
-    pair = DAYS.get(value) if isinstance(value, str) else reader.pair(entry, value)
+    pair = DAYS.get(value) if isinstance(value, str) else reader.pair(entry, value, -DAYS_MOST, DAYS_MOST)
     if pair is None:
         reader.fault(entry, f"{kind} is [least, most] days from now, or one of {', '.join(DAYS)}")
         return None
@@ -176,7 +205,7 @@ def _ref(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Wor
 
 def _list(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
     inner = read_field(reader, f"{entry}.list", "item", item["list"], words)
-    pair = reader.pair(f"{entry}.length", item.get("length", [0, 4]))
+    pair = reader.pair(f"{entry}.length", item.get("length", [0, 4]), 0, 50)
     if inner is None or pair is None:
         return None
     if inner.kind in ("list", "object", "address", "series"):
@@ -215,14 +244,14 @@ def _code(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Wo
 
 
 def _series(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
-    pair, length = reader.pair(entry, item["series"]), reader.pair(f"{entry}.length", item.get("length", [12, 12]))
-    if pair is None or length is None or length[1] > 72:
+    pair, length = reader.pair(entry, item["series"], -BOUND_MOST, BOUND_MOST), reader.pair(f"{entry}.length", item.get("length", [12, 12]), 1, 72)
+    if pair is None or length is None:
         reader.fault(entry, "series = [least, most] with length = [n, m] of at most 72")
         return None
-    step = float(item.get("step", (pair[1] - pair[0]) / 10))
+    step = reader.number(f"{entry}.step", item.get("step", (pair[1] - pair[0]) / 10), 0, BOUND_MOST)
     size = (int(length[0]), int(length[1]))
     return FieldSpec(
-        name, "series", low=pair[0], high=pair[1], step=step, length=size, decimals=int(item.get("decimals", 1))
+        name, "series", low=pair[0], high=pair[1], step=step, length=size, decimals=reader.whole(f"{entry}.decimals", item.get("decimals", 1), 0, 10)
     )
 
 
@@ -292,8 +321,20 @@ def finish_field(reader: Reader, entry: str, spec: FieldSpec, raw: Mapping[str, 
         if isinstance(source, str) and source in spec.options:
             source = repr(source)
         start = reader.expression(f"{entry}.start", source, scope)
+        if start is not None and spec.kind not in ("object", "address"):
+            _check_start(reader, f"{entry}.start", spec, start)
     if "only_if" in raw:
         only_if = reader.expression(f"{entry}.only_if", raw["only_if"], scope, "boolean")
     if spec.by is not None:
         reader.one(f"{entry}.by", spec.by, scope.names, "field before it")
     return replace(spec, start=start, only_if=only_if)
+
+
+def _check_start(reader: Reader, entry: str, spec: FieldSpec, start: Expression) -> None:
+    """Fault a start that the field cannot hold."""
+    try:
+        join_types(spec.type, start.type)
+        if spec.type.options and start.type.options and not set(start.type.options) <= set(spec.type.options):
+            raise ExpressionError(f"{', '.join(start.type.options)} is not among {', '.join(spec.type.options)}")
+    except ExpressionError as fault:
+        reader.fault(entry, f"`{start.source}` does not fit a {spec.type}: {fault.message}")

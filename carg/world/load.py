@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -10,11 +11,13 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from carg.errors import DomainError
 from carg.records import FAULT_ORDER
 from carg.world.actions import action_operation
+from carg.world.conventions import draw_convention
 from carg.world.expressions import INTEGER, NUMBER, TEXT, TIME, Scope, Type
 from carg.world.expressions import DATE as DATE_TYPE
 from carg.world.fields import Words, field_types, finish_field, read_field
@@ -37,6 +40,8 @@ from carg.world.model import (
 from carg.world.reading import NAME, RESERVED, SLOT, Reader, did_you_mean, is_number, texts_in
 
 MAX_FILE_BYTES = 512_000
+NUMBER_SLOT = re.compile(r"\w*:\d{1,6}(-\d{1,6})?")
+"""A slot of a grammar that a number fills: {n:3-9}."""
 SEED_KEYS = ("title", "category", "summary", "topics", "held_out")
 WORLD_KEYS = (
     "kind starts span knobs constants vocab text resources actions goals formulas tables services draft".split()
@@ -185,8 +190,8 @@ def _read_words(draft: Draft) -> None:
     for name, value in reader.table("knobs", raw.get("knobs", {})).items():
         item = reader.table(f"knobs.{name}", value, ("values", "unit", "about"))
         values = item.get("values")
-        good = isinstance(values, list) and all(isinstance(v, str) or is_number(v) for v in values)
-        if not good or len(values) < 2 or len({isinstance(v, str) for v in values}) > 1:
+        known = isinstance(values, list) and all(isinstance(v, str) or is_number(v) for v in values)
+        if not isinstance(values, list) or not known or len(values) < 2 or len({isinstance(v, str) for v in values}) > 1:
             reader.fault(f"knobs.{name}", "values must be a list of at least two numbers (or texts); the usual one first")
             continue
         whole = all(isinstance(v, int | str) for v in values)
@@ -256,7 +261,8 @@ def _check_grammar(draft: Draft, entry: str, grammar: str, resource: str) -> Non
     known = {*found.slots, *draft.words.vocab, *draft.types[resource]}
     for text, _ in (*found.forms, *(pair for slot in found.slots.values() for pair in slot)):
         for slot in SLOT.findall(text):
-            if slot not in known and ":" not in slot and not slot.partition(".")[0] in draft.fields[resource]:
+            fits = slot in known or NUMBER_SLOT.fullmatch(slot) or slot.partition(".")[0] in draft.fields[resource]
+            if not fits:
                 draft.reader.fault(entry, f"text.{grammar}: slot {{{slot}}} is unknown{did_you_mean(slot, known)}")
 
 
@@ -309,7 +315,7 @@ def _read_resource(draft: Draft, name: str, item: Mapping[str, Any]) -> Resource
     offers = reader.names(f"{entry}.offers", item.get("offers", []), GENERIC, "generic operation")
     if "delete" in offers and (missing := refers.keys() - on_delete.keys() - {name}):
         reader.fault(f"{entry}.on_delete", f"delete is offered: say what becomes of {', '.join(sorted(missing))}")
-    initial = reader.pair(f"{entry}.initial", item.get("initial", [0, 0])) or (0, 0)
+    initial = reader.pair(f"{entry}.initial", item.get("initial", [0, 0]), 0, 200) or (0, 0)
     return Resource(
         name=name,
         plural=str(item.get("plural", f"{name}s")),
@@ -352,23 +358,40 @@ def _read_services(draft: Draft, raws: Mapping[str, Any], operations: dict[str, 
                 reader.fault(f"services.{name}.offers", f"{group!r} is offered by {taken[group]} already")
             taken[group] = name
             mine.extend(groups[group])
-        style = reader.table(f"services.{name}.style", item.get("style", {}), ("never", "must"))
+        never, must = _read_style(reader, f"services.{name}.style", item.get("style", {}))
+        if not texts_in(item.get("roles", ["user"])):
+            reader.fault(f"services.{name}.roles", "somebody must call it")
         services[name] = Service(
             name,
             reader.text(f"services.{name}.about", item.get("about")),
             tuple(mine),
             texts_in(item.get("roles", ["user"])),
-            {
-                key: reader.texts(f"services.{name}.style.never.{key}", values)
-                for key, values in reader.table(f"services.{name}.style.never", style.get("never", {})).items()
-            },
-            dict(reader.table(f"services.{name}.style.must", style.get("must", {}))),
+            never,
+            must,
         )
         for operation in mine:
             operations[operation] = replace(operations[operation], service=name, rules=in_order(operations[operation]))
-    for group in groups.keys() - taken.keys():
-        reader.fault("services", f"no service offers {group!r}")
+    for group in groups:
+        if group not in taken:
+            reader.fault("services", f"no service offers {group!r}")
     return services
+
+
+def _read_style(reader: Reader, entry: str, value: Any) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    style = reader.table(entry, value, ("never", "must"))
+    never = {
+        key: reader.texts(f"{entry}.never.{key}", values)
+        for key, values in reader.table(f"{entry}.never", style.get("never", {})).items()
+    }
+    must = {
+        key: reader.text(f"{entry}.must.{key}", wanted)
+        for key, wanted in reader.table(f"{entry}.must", style.get("must", {})).items()
+    }
+    try:
+        draw_convention(Random(0), never=never, must=must)
+    except DomainError as fault:
+        reader.fault(entry, f"{fault.message}; {fault.hint}")
+    return never, must
 
 
 def in_order(operation: Operation) -> tuple[Rule, ...]:

@@ -52,7 +52,7 @@ class Reader:
             self.fault(entry, f"must be a table, not {type(value).__name__}")
             return {}
         if allowed is not None:
-            for key in value.keys() - set(allowed):
+            for key in sorted(value.keys() - set(allowed)):
                 self.fault(entry, f"unknown key {key!r}{did_you_mean(key, allowed)}")
         return value
 
@@ -119,9 +119,14 @@ class Reader:
             return low
         return int(self.number(entry, value, low, high))
 
-    def pair(self, entry: str, value: Any) -> tuple[float, float] | None:
-        """The value as [least, most]."""
+    def pair(
+        self, entry: str, value: Any, low: float = -NUMBER_MOST, high: float = NUMBER_MOST
+    ) -> tuple[float, float] | None:
+        """The value as [least, most], both within the bounds."""
         if isinstance(value, list) and len(value) == 2 and all(is_number(item) for item in value):
+            if not (low <= value[0] and value[1] <= high):
+                self.fault(entry, f"must lie between {low:g} and {high:g}")
+                return None
             if value[0] <= value[1]:
                 return value[0], value[1]
             self.fault(entry, f"least {value[0]} is above most {value[1]}")
