@@ -21,7 +21,7 @@ from carg.world.openings import grow_state
 from carg.world.replay import service_of, start_state
 from carg.world.run import Setting
 from carg.world.service import OUTAGES, Answered, Service
-from carg.world.state import Change, Record, State
+from carg.world.state import Change, Record, State, Tables
 from carg.world.view import View, service_tables, view_of
 
 FRESH = 500_000
@@ -49,6 +49,8 @@ class Twin:
     state: State
     view: View
     rng: Random
+    world: Tables
+    """The world's opening: where the twin has no record of a kind, one of these is copied."""
     own: dict[str, list[str]]
     """Ids of the twin's own records, by table; they take over the id of the world's record once it is named."""
     whole: set[str] = field(default_factory=set)
@@ -69,8 +71,9 @@ class Twin:
         if own:
             old = own.pop(self.rng.randrange(len(own)))
             self.rename(table, old, key)
-        elif rows:
-            rows[key] = {**rows[self.rng.choice(sorted(rows))], "id": key}
+        elif source := rows or self.world[table]:
+            rows[key] = {**source[self.rng.choice(sorted(source))], "id": key}
+            _admit_references(self, table, rows[key])
 
     def rename(self, table: str, old: str, key: str) -> None:
         """Give a record another id, and all references to it."""
@@ -112,7 +115,7 @@ def twin_of(scene: Scene, seed: int) -> Twin:
     tables = _own_tables(service.setting, grown, opening.now, rng)
     counters = {name: count if view.counters else count + rng.randint(1, 9) for name, count in truth.counters.items()}
     own = {name: sorted(table) for name, table in tables.items()}
-    twin = Twin(service, State(tables, opening.now, counters), view, rng, own)
+    twin = Twin(service, State(tables, opening.now, counters), view, rng, truth.tables, own)
     read = service_tables(service.world, scene.instance.service) if view.mode != "withheld" else ()
     for name in read:
         rest = [key for key in truth.tables[name] if key not in set(view.ids.get(name, ()))]

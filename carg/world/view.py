@@ -64,10 +64,13 @@ def service_tables(world: World, service: str) -> tuple[str, ...]:
             if spec.kind == "ref" and spec.of:
                 wanted[spec.of] = None
         expressions = [rule.that for rule in operation.rules] + [made for _, made in operation.lets]
-        expressions += [effect.value for effect in operation.effects]
+        expressions += [item for effect in operation.effects for item in (effect.target, effect.value)]
+        expressions += [value for creation in operation.creates for value in creation.values.values()]
+        expressions += [value for _, value in operation.returns]
         for expression in expressions:
             wanted |= {table: None for table, _ in sorted(expression.cells)}
-            wanted |= {table: None for table in sorted(expression.tables)}
+            wanted |= dict.fromkeys(sorted(expression.tables))
+        wanted |= {effect.of: None for effect in operation.effects}
         wanted |= {creation.resource: None for creation in operation.creates}
         wanted |= {each.resource: None for each in operation.each_effects}
     return tuple(name for name in world.resources if name in wanted)
