@@ -19,6 +19,8 @@ from carg.world.state import State
 DRAWS = 200
 DRAWS_MOST = 1000
 PASS_LEAST = 0.2
+LARGEST = 1e15
+"""Numbers beyond are neither exact nor read as people write them."""
 MONOTONE_DRAWS = 12
 MONOTONE_POINTS = 33
 
@@ -127,8 +129,8 @@ def _check_values(found: Findings, setting: Setting, formula: Formula) -> None:
             passed += 1
             for name, value in outcome.body.items():
                 seen[name].add(repr(value))
-                if isinstance(value, float) and not math.isfinite(value):
-                    found.fault(entry, f"{name} is {value} for {_short(inputs)}: narrow the inputs or add a rule")
+                if isinstance(value, float) and not abs(value) < LARGEST:
+                    found.fault(entry, f"{name} is {value:g} for {_short(inputs)}: narrow the inputs or add a rule")
                     return
         elif outcome.refusal.code == "not_computable":
             reason = outcome.refusal.detail.get("reason")
@@ -191,7 +193,7 @@ def _check_monotone(found: Findings, setting: Setting, formula: Formula, name: s
         found.warn(
             entry,
             f"at the ends of its range, {low:g} and {high:g}, {name} gives a {formula.outputs[0].name} for {ends} of "
-            f"{MONOTONE_DRAWS} random other inputs only, so find_{name}_for_{formula.name} is mostly refused; narrow it",
+            f"{MONOTONE_DRAWS} random other inputs only, so find_{name}_for_{formula.name} is mostly refused",
         )
 
 
