@@ -51,6 +51,9 @@ def _show(screen: Screen, made: Any, next_step: str, max_failed: float = 1.0) ->
         rows = [(name, count) for name, count in made.counts.items() if "/" not in name]
         rows += [(f"slots {name}", count) for name, count in made.slots.items() if count]
         screen.table(f"{made.stage}{' (was done already)' if made.again else ''}", ("what", "count"), rows)
+    parts = [(name, count) for name, count in made.counts.items() if "/" in name]
+    if parts:
+        screen.table("of these", ("what", "count"), parts)
         screen.note(f"digest {made.digest[:16]}; next: {next_step}")
     check_failures(made, max_failed)
 
@@ -297,7 +300,7 @@ def domains_check(screen: Screen, services: int, workers: int | None, files: tup
 @click.option("--out", type=click.Path(path_type=Path), help="The file; default: drafts/NAME.toml.")
 @click.option("--category", default="", help="Title of its category, where the list of domains has none.")
 @click.option("--rounds", type=click.IntRange(1), default=12, show_default=True, help="Times the model may mend it.")
-@click.option("--services", default=12, show_default=True, help="Drawn services to grow when it is checked.")
+@click.option("--services", default=40, show_default=True, help="Drawn services to grow when it is checked.")
 @seed_option
 @backend_options
 @click.argument("title")

@@ -208,8 +208,8 @@ def _round_bound(value: float, low: float, high: float) -> float:
 def _other_form(schema: dict[str, Json], kind: str) -> dict[str, Json]:
     about = {key: schema[key] for key in ("description",) if key in schema}
     if kind == "date":
-        # Calls carry their dates in the convention's style; this definition wants compact ones. The pattern bounds
-        # the length; a maxLength would make every date of another form a fault of range.
+        # Calls carry their dates in the convention's style; this definition wants compact ones. The length leaves room
+        # for any style, so that another form is a fault of format and not of range.
         return {"type": "string", "pattern": "^[0-9]{4}[01][0-9][0-3][0-9]$", "maxLength": 32, **about}
     return {"type": "string", "pattern": "^[0-9]{8}T[0-9]{6}Z$", "maxLength": 32, **about}
 
