@@ -12,6 +12,7 @@ A stage is walked when its table is there. Nothing is read here but the file: no
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 import typing
@@ -220,6 +221,8 @@ def _complaint(name: str, value: Any, hint: Any, allowed: str) -> str | None:
     if not _fits(value, hint):
         return f"must be {allowed}"
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and not math.isfinite(value):
+        return "must be finite"
     if number and (value < 0 or (value == 0 and name not in _MAY_BE_ZERO)):
         return "must be above 0" if name not in _MAY_BE_ZERO else "must not be below 0"
     return None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from carg.asking import Ask
 from carg.domain_check import check_domain
+from carg.domains import list_seeds, read_domain
 from carg.errors import ConfigError, DomainError, TooManyFailures
 from carg.records import Json
 from carg.stages.by_model import Road, open_asks
@@ -44,7 +45,7 @@ async def draft_domain(
     *,
     category: str = "",
     rounds: int = 12,
-    services: int = 12,
+    services: int = 40,
     on_round: OnRound = lambda _round, _faults: None,
 ) -> Drafted:
     """A world for the domain of that title, or of that name in the list of domains, written to `path`.
@@ -77,8 +78,6 @@ async def draft_domain(
 
 def describe_domain(title: str, category: str) -> dict[str, Json]:
     """What is known of a domain: the seed of that name or title where the list has one, else the title alone."""
-    from carg.domains import list_seeds
-
     for seed in list_seeds():
         if title.lower() in (seed.name, seed.title.lower()):
             shown: dict[str, Json] = {"title": seed.title, "category": seed.category_title}
@@ -90,9 +89,11 @@ def judge_draft(text: str, path: Path, services: int) -> list[str]:
     """The faults that loader and checker find in the text, which is left at `path`."""
     write_atomic(path, [text.encode()])
     try:
-        return check_domain(path, services=services, executions=300).faults
+        read_domain(path)
+        faults = check_domain(path, services=services).faults
     except DomainError as fault:
-        return fault.message.split("\n")
+        faults = fault.message.split("\n")
+    return list(dict.fromkeys(fault.replace(str(path), path.name) for fault in faults))
 
 
 def name_of(title: str) -> str:

@@ -39,6 +39,8 @@ class Loopback:
         self.takes_schema = True
         self.retry_after = "0.001"
         self.delay_s = 0.0
+        self.limits: dict[str, str] = {}
+        """Headers of every answer, such as x-ratelimit-remaining-requests."""
         self.paid: Counter[str] = Counter()
         """Full answers given, by digest of the messages."""
         self.n_asked = 0
@@ -75,7 +77,8 @@ class Loopback:
             return _error(400, "response_format is not supported", None)
         kind = self._misbehaviour(key)
         if kind in ("429", "500"):
-            headers = {"Retry-After": self.retry_after} if kind == "429" else {}
+            headers = {"Retry-After": self.retry_after} if kind == "429" and self.retry_after else {}
+            headers |= self.limits if kind == "429" else {}
             return _error(int(kind), "not now", None, headers)
         if kind == "quota":
             return _error(429, "You exceeded your current quota", "insufficient_quota")
@@ -122,7 +125,7 @@ class Loopback:
             request.transport.abort()
             return response
         self.paid[key] += 1
-        return web.Response(body=payload, content_type="application/json")
+        return web.Response(body=payload, content_type="application/json", headers=self.limits)
 
     def _misbehaviour(self, key: str) -> str:
         for kind in self.first:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from carg.records import Exchange, Json, Response, Session, canonical
 from carg.scene import Scene
+from carg.schemas import is_valid
 from carg.stages.teacher import read_answer
 from carg.stages.telling import scalars
 from carg.stats import Table, share
@@ -25,11 +26,12 @@ class _Line:
     values: int = 0
     right: int = 0
 
-    def add(self, wanted: Response, given: Response, invented: Iterable[str]) -> None:
-        """Counts one answer beside the true one; both are as their texts read."""
+    def add(self, wanted: Response, given: Response, schema: dict[str, Json] | None, invented: Iterable[str]) -> None:
+        """Counts one answer beside the true one; both are as their texts read. `schema` is of bodies."""
         self.exchanges += 1
-        self.readable += _reads(given)
-        self.label += (_reads(given), given.ok) == (_reads(wanted), wanted.ok)
+        readable = _reads(given, schema)
+        self.readable += readable
+        self.label += (readable, given.ok) == (_reads(wanted, schema), wanted.ok)
         if wanted.error is not None:
             self.refusals += 1
             error = given.error
@@ -44,17 +46,21 @@ class _Line:
 def measure_teacher(pairs: Iterable[tuple[Scene, Session]]) -> Table:
     """A line for each model and kind of call, over (true scene, answered session); `made_from` names the model.
 
-    Only turns whose label is determined count. `code` is the share of refusals with the true first error code, `field`
-    with its parameter too; `values` the share of determined values in bodies of successes that came out the same.
+    Only turns whose label is determined count. `readable` are errors, and bodies that fit `returns`; `label` is right
+    where the answer is readable and a success, or an error, as the true one is. `code` is the share of refusals with
+    the true first error code, `field` with its parameter too; `values` the share of the determined values in bodies of
+    successes that came out the same.
     """
     lines: dict[tuple[str, str], _Line] = {}
     for scene, answered in pairs:
         for true, said in zip(scene.session.exchanges, answered.exchanges, strict=True):
             # A convention may not say all that the world knows of an error, so the true text is read as well.
             wanted = read_answer(scene, true, true.response.text)
+            definition = scene.definitions.get(true.call.tool or "")
+            schema = definition.returns if definition is not None else None
             for kind in kinds_of(true) if true.train else ():
                 line = lines.setdefault((answered.made_from[1], kind), _Line())
-                line.add(wanted, said.response, true.invented)
+                line.add(wanted, said.response, schema, true.invented)
     rows = tuple(
         (
             *key,
@@ -92,5 +98,8 @@ def compare_values(truth: Json, said: Json, invented: Iterable[str]) -> tuple[in
     return len(whole), sum(given.get(pointer) == value for pointer, value in whole)
 
 
-def _reads(response: Response) -> bool:
-    return response.ok or response.error is not None
+def _reads(response: Response, schema: dict[str, Json] | None) -> bool:
+    """Whether it is an error, or a body that fits the tool's returns."""
+    if response.ok:
+        return schema is None or is_valid(schema, response.body)
+    return response.error is not None

@@ -1,0 +1,555 @@
+"""The commands of long paid runs: run, status, plan, failures, retries, teachers, drafts; against a loopback server."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from loopback import KEY, Loopback, serve
+
+from carg.cli import main
+from carg.domain_check import DomainReport
+from carg.ledger import read_run, read_spent, sum_up
+from carg.records import Session
+from carg.store import locked, read_manifest, read_parts
+from carg.world.load import load_world
+
+Carg = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parents[1]
+SEED = """title = "{title}"
+category = "Trade"
+summary = "Things are weighed, kept and passed on by the people of a yard who know every crate and permit by name."
+topics = ["crate weighing", "permit checks", "gate log", "yard plan", "scale tests", "stock count"]
+"""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    with serve() as running:
+        monkeypatch.setenv("CARG_API_KEY", KEY)
+        yield running
+
+
+@pytest.fixture
+def carg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Carg:
+    """A command in this process: exit code, stdout, stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["carg", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return call
+
+
+@pytest.fixture
+def seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A list of two domains without a world."""
+    folder = tmp_path / "domains"
+    (folder / "trade").mkdir(parents=True)
+    for name in ("weighing", "keeping"):
+        (folder / "trade" / f"{name}.toml").write_text(SEED.format(title=name.capitalize()))
+    monkeypatch.setenv("CARG_DOMAINS", str(folder))
+    return folder
+
+
+def write_config(tmp_path: Path, server: Loopback | None, name: str = "run", **more: str) -> Path:
+    """A config for the two seeds and the loopback model; `more` are further lines of a table."""
+    asked = f'backend = "m"\napi-base = "{server.url}"\nwidth = 4\n' if server else ""
+    tables = {
+        "run": f'folder = "{tmp_path / name}"\n',
+        "expand": f"tools = 14\n{asked}" if server else 'domains = ["beekeeping"]\ntools = 12\ninstances = 1\n',
+        "generate": f"exchanges = 30\nworkers = 1\n{asked}",
+        "filter": "workers = 1\n",
+    }
+    path = tmp_path / f"{name}.toml"
+    path.write_text("".join(f"[{table}]\n{text}{more.get(table, '')}\n" for table, text in tables.items()))
+    return path
+
+
+def digests(run: Path) -> dict[str, str]:
+    """The digest of each stage of a run."""
+    folders = {"expand": run / "expand", "generate": run / "generate", "filter": run}
+    return {stage: read_manifest(folder, stage)["digest"] for stage, folder in folders.items()}
+
+
+# carg run ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_config_is_walked_once_and_then_is_done(server: Loopback, seeds: Path, tmp_path: Path, carg: Carg) -> None:
+    """The first call does all stages, the second finds them done, asks nothing and exits 0."""
+    config = write_config(tmp_path, server)
+
+    first = carg("--quiet", "--json", "run", "--config", config)
+    n_paid = server.n_paid
+    again = carg("--quiet", "--json", "run", "--config", config)
+
+    assert (first[0], again[0], server.n_paid) == (0, 0, n_paid)
+    assert '"again": false' in first[1]
+    assert first[1].replace('"again": false', '"again": true') == again[1]
+    assert read_manifest(tmp_path / "run" / "expand", "expand")["counts"]["tools"] == 14
+
+
+def test_two_runs_at_once_one_is_told_to_come_later(tmp_path: Path, carg: Carg) -> None:
+    """The lock of the run or of one of its stages, held by another, is exit 75."""
+    config = write_config(tmp_path, None)
+
+    for name in (".run.lock", ".lock"):
+        with locked(tmp_path / "run", name):
+            code, out, err = carg("run", "--config", config)
+            assert (code, out) == (75, "")
+            assert "another run is at work" in err
+
+
+def test_minutes_that_are_over_are_exit_75(tmp_path: Path, carg: Carg) -> None:
+    """A visit ends by the clock, what it made is kept, and a later one makes of it what one long visit makes."""
+    short = write_config(tmp_path, None, "short", run="minutes = 1e-9\n")
+
+    assert carg("--quiet", "run", "--config", short)[0] == 75
+    assert (tmp_path / "short" / "generate" / "sessions-00000.jsonl").exists()
+    assert carg("--quiet", "run", "--config", write_config(tmp_path, None, "short"))[0] == 0
+    assert carg("--quiet", "run", "--config", write_config(tmp_path, None, "whole"))[0] == 0
+    assert digests(tmp_path / "short") == digests(tmp_path / "whole")
+
+
+def test_money_of_the_run_is_counted_over_all_visits(server: Loopback, seeds: Path, tmp_path: Path, carg: Carg) -> None:
+    """[run] max-tokens is spent once: the next visit pays nothing until it is raised, and then goes on."""
+    carg("--quiet", "run", "--config", write_config(tmp_path, server, run="max-tokens = 600\n"))
+    n_paid = server.n_paid
+    code, _, err = carg("--quiet", "run", "--config", write_config(tmp_path, server, run="max-tokens = 600\n"))
+
+    assert (code, server.n_paid) == (75, n_paid)
+    assert "max-tokens is spent by all visits together" in err
+    assert 4 <= n_paid <= 4 + 4 - 1
+    assert carg("--quiet", "run", "--config", write_config(tmp_path, server))[0] == 0
+    assert carg("--quiet", "run", "--config", write_config(tmp_path, server, "whole"))[0] == 0
+    assert digests(tmp_path / "run") == digests(tmp_path / "whole")
+
+
+def test_changed_settings_are_named(tmp_path: Path, carg: Carg) -> None:
+    """A config that no longer fits what is there is an error that names the change; other tables still do."""
+    carg("--quiet", "run", "--config", write_config(tmp_path, None))
+    code, _, err = carg("--quiet", "run", "--config", write_config(tmp_path, None, run="seed = 5\n"))
+
+    assert code == 1
+    assert "seed: 0 -> 5" in err
+    assert "--fresh" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [("[run]\nspeed = 1\n[filter]\n", 1, "speed is unknown"), ("[filter]\n", 1, "generate is not finished")],
+)
+def test_errors_of_run_are_two_lines(tmp_path: Path, carg: Carg, text: str, code: int, words: str) -> None:
+    """What, and how to mend it; no traceback."""
+    config = tmp_path / "run.toml"
+    config.write_text(
+        text.replace("[filter]", f'[run]\nfolder = "{tmp_path}/x"\n[filter]') if "speed" not in text else text
+    )
+
+    found, out, err = carg("run", "--config", config)
+
+    assert (found, out) == (code, "")
+    assert words in err
+    assert err.count("\n") == 2
+
+
+def test_a_filter_that_was_killed_goes_on(tmp_path: Path, carg: Carg) -> None:
+    """What a kill leaves (parts, or a dataset without a manifest) is used or set aside, never taken for whole."""
+    config = write_config(tmp_path, None)
+    carg("--quiet", "run", "--config", config)
+    whole = digests(tmp_path / "run")
+    (tmp_path / "run" / "filter.manifest.json").unlink()
+    (tmp_path / "run" / "parts").mkdir()
+    (tmp_path / "run" / "parts" / "counts-00000.jsonl").write_text("{}\n")
+
+    assert carg("--quiet", "run", "--config", config)[0] == 0
+    assert digests(tmp_path / "run") == whole
+    assert (tmp_path / "run" / "dataset.1").is_dir()
+
+
+@pytest.mark.parametrize("backend", ["m", "world"])
+def test_kill_9_and_rerun_give_equal_digests(
+    server: Loopback, seeds: Path, tmp_path: Path, carg: Carg, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """Killed three times, then run to its end: digests of a quiet run; at most the calls in flight are paid twice."""
+    if backend == "world":
+        monkeypatch.delenv("CARG_DOMAINS")
+    used = server if backend == "m" else None
+    server.delay_s = 0.005
+    config = write_config(tmp_path, used, "killed")
+    command = [sys.executable, "-m", "carg", "--quiet", "run", "--config", str(config)]
+    run = tmp_path / "killed"
+    moments: list[Callable[[], bool]] = [
+        lambda: server.n_paid > 2 if used else (run / "expand" / "tools-00000.jsonl").exists(),
+        lambda: server.n_paid > 25 if used else (run / "generate").exists(),
+        lambda: (run / "parts").exists(),
+    ]
+    for is_time in moments:
+        victim = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not is_time() and victim.poll() is None:
+            time.sleep(0.001)
+        os.kill(victim.pid, signal.SIGKILL)
+        assert victim.wait() == -signal.SIGKILL
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+    n_paid = server.n_paid
+
+    assert carg("--quiet", "run", "--config", write_config(tmp_path, used, "quiet"))[0] == 0
+    assert digests(tmp_path / "killed") == digests(tmp_path / "quiet")
+    assert n_paid - (server.n_paid - n_paid) <= 3 * 4
+
+
+# Failures and retries ------------------------------------------------------------------------------------------------
+
+
+def expand(carg: Carg, run: Path, server: Loopback, *more: object) -> tuple[int, str, str]:
+    given = ("--tools", 14, "--backend", "m", "--api-base", server.url, "--width", 4)
+    return carg("--quiet", "expand", "--run", run, *given, *more)
+
+
+def test_too_many_failed_slots_are_exit_3_with_a_manifest(
+    server: Loopback, seeds: Path, tmp_path: Path, carg: Carg
+) -> None:
+    """Failures are data: the stage is whole, its manifest says how many; exit 3 each time, 0 where they are allowed."""
+    server.shares = {"nonsense": 1.0}
+
+    code, out, err = expand(carg, tmp_path / "run", server)
+
+    assert code == 3
+    assert "slots failed" in err
+    assert "--retry-failed" in err
+    slots = read_manifest(tmp_path / "run" / "expand", "expand")["slots"]
+    assert slots["requested"] == slots["failed"] > 0
+    assert "slots failed" in out
+    assert expand(carg, tmp_path / "run", server)[0] == 3
+    assert expand(carg, tmp_path / "run", server, "--max-failed", 1)[0] == 0
+
+
+@pytest.mark.parametrize("trouble", ["nonsense", "500"])
+def test_failed_slots_are_tried_again(
+    server: Loopback, seeds: Path, tmp_path: Path, carg: Carg, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a bad day --retry-failed makes what was asked for; trouble of the server leaves no trace in the digest."""
+    monkeypatch.setattr("carg.asking._backoff", lambda _state: 0.0)
+    monkeypatch.setattr("carg.asking.FIRST_SILENT_CALLS", 1000)
+    monkeypatch.setattr("carg.asking.SILENT_CALLS", 1000)
+    server.shares = {trouble: 1.0}
+    assert expand(carg, tmp_path / "run", server)[0] == 3
+    server.shares = {}
+
+    assert expand(carg, tmp_path / "run", server)[0] == 3
+    assert expand(carg, tmp_path / "run", server, "--retry-failed")[0] == 0
+    n_paid = server.n_paid
+    assert expand(carg, tmp_path / "run", server, "--retry-failed")[0] == 0
+
+    assert server.n_paid == n_paid
+    found = read_manifest(tmp_path / "run" / "expand", "expand")
+    assert found["counts"]["tools"] == 14
+    assert found["slots"]["failed"] == 0
+    expand(carg, tmp_path / "quiet", server)
+    assert (found["digest"] == read_manifest(tmp_path / "quiet" / "expand", "expand")["digest"]) == (trouble == "500")
+
+
+def test_models_by_share_and_a_pace(server: Loopback, seeds: Path, tmp_path: Path, carg: Carg) -> None:
+    """Both models are asked, each for its slots; the order in which they are named changes nothing."""
+    code = expand(carg, tmp_path / "run", server, "--backend", "a=0.5,b=0.5", "--seed", 1, "--rpm", 1e6)[0]
+    n_paid = server.n_paid
+
+    assert code == 0
+    assert {line.model for line in read_spent(tmp_path / "run" / "expand")} == {"a", "b"}
+    assert expand(carg, tmp_path / "run", server, "--backend", "b=0.5,a=0.5", "--seed", 1)[0] == 0
+    assert server.n_paid == n_paid
+    code, _, err = expand(carg, tmp_path / "other", server, "--backend", "a=0.5,b=0.6")
+    assert (code, "do not make 1" in err) == (1, True)
+
+
+# Ledger, status, plan ------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_is_the_journal(server: Loopback, seeds: Path, tmp_path: Path, carg: Carg) -> None:
+    """Manifest and report tell every reply of every visit, by stage, prompt and model; a summary read later agrees."""
+    expand(carg, tmp_path / "run", server, "--max-tokens", 300)
+    assert expand(carg, tmp_path / "run", server)[0] == 0
+    expand_folder = tmp_path / "run" / "expand"
+
+    lines = read_spent(expand_folder)
+    (expand_folder / "spent.json").unlink()
+
+    assert read_spent(expand_folder) == lines
+    assert sum_up(lines).replies == server.n_paid
+    assert sum_up(lines).tokens_in == 100 * server.n_paid
+    spent = read_manifest(expand_folder, "expand")["spent"]
+    assert sum(line["replies"] for line in spent) == server.n_paid
+    assert carg("--quiet", "run", "--config", write_config(tmp_path, server))[0] == 0
+    tables = {
+        table["title"]: table for table in orjson.loads((tmp_path / "run" / "report.json").read_bytes())["tables"]
+    }
+    assert tables["Cost"]["rows"][-1][3] == server.n_paid
+
+
+def test_money_is_told_by_row(tmp_path: Path) -> None:
+    """Dollars of a stage, and dollars of an accepted row; replies without a price are named, not counted as free."""
+    from carg.ledger import cost_table
+
+    folder = tmp_path / "generate"
+    folder.mkdir()
+    reply = {"prompt": "respond", "model": "x", "tokens_in": 10, "tokens_out": 5, "text": "a"}
+    entries = [{**reply, "cost": 0.5}, {**reply, "cost": 1.5}, {**reply, "model": "y", "cost": None}]
+    (folder / "replies.jsonl").write_bytes(b"".join(orjson.dumps(entry) + b"\n" for entry in entries) + b'{"torn":')
+
+    table = cost_table(tmp_path, 4)[0]
+
+    assert table.rows == (
+        ("generate", "respond", "x", 2, 20, 10, 2.0, 0.5),
+        ("generate", "respond", "y", 1, 10, 5, None, None),
+        ("", "", "", 3, 30, 15, 2.0, 0.5),
+    )
+    assert table.notes.startswith("1 replies")
+    assert cost_table(tmp_path / "none", 4) == []
+    assert len(read_run(tmp_path)) == 2
+
+
+def test_status_tells_each_stage(server: Loopback, seeds: Path, tmp_path: Path, carg: Carg) -> None:
+    """Done, begun, not begun; slots that are owed again; replies; while another holds the lock."""
+    run = tmp_path / "run"
+    expand(carg, run, server)
+    carg("--quiet", "generate", "--run", run, "--backend", "m", "--api-base", server.url, "--max-tokens", 900)
+
+    with locked(run):
+        code, out, _ = carg("--json", "status", "--run", run)
+
+    stages = {stage["stage"]: stage for stage in orjson.loads(out)["stages"]}
+    assert code == 0
+    assert [stages[name]["state"] for name in stages] == ["done", "begun", "not begun", "not begun"]
+    assert stages["expand"]["counts"]["tools"] == 14
+    assert stages["expand"]["slots"] == {"accepted": 2}
+    assert stages["expand"]["replies"] + stages["generate"]["replies"] == server.n_paid
+    assert stages["expand"]["journal_bytes"] > 1000
+    assert "done" in carg("status", "--run", run)[1]
+    code, _, err = carg("status", "--run", tmp_path / "none")
+    assert (code, "no such run" in err) == (1, True)
+
+
+def test_status_and_help_load_nothing_heavy(tmp_path: Path) -> None:
+    """Neither polars, pyarrow, litellm, torch nor transformers: so that a look at a run costs nothing."""
+    code = (
+        "import sys; sys.argv = ['carg', 'status', '--run', sys.argv[1]]\n"
+        "from carg.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as done: assert not done.code, done.code\n"
+        "print(sorted({'polars', 'pyarrow', 'litellm', 'torch', 'transformers', 'aiohttp'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_plan_measures_what_is_there(server: Loopback, seeds: Path, tmp_path: Path, carg: Carg) -> None:
+    """Before a run: estimates within a factor of 2. With replies: their own means, and a closer range."""
+    given = ("--run", tmp_path / "run", "--backend", "openai/gpt-5-mini", "--tools", 14, "--exchanges", 300)
+
+    before = orjson.loads(carg("--json", "plan", *given)[1])["lines"]
+    expand(carg, tmp_path / "run", server)
+    carg(
+        "--quiet", "generate", "--run", tmp_path / "run", "--backend", "m", "--api-base", server.url, "--exchanges", 60
+    )
+    after = {line["prompt"]: line for line in orjson.loads(carg("--json", "plan", *given)[1])["lines"]}
+
+    assert {line["prompt"] for line in before} == {"services", "tools", "calls", "session", "respond"}
+    assert {line["spread"] for line in before} == {2.0}
+    assert all(line["cost"] > 0 for line in before)
+    assert after.keys() == {"calls", "session", "respond"}
+    measured = after["respond"]
+    assert measured["n_measured"] >= 20
+    assert (measured["tokens_in"], measured["tokens_out"]) == (100 * measured["calls"], 50 * measured["calls"])
+    assert 1.1 < measured["spread"] < 1.5
+    assert "expect" in carg("plan", *given)[1]
+    assert carg("plan", "--run", tmp_path / "run")[0] == 2
+
+
+# Teachers ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bees(tmp_path: Path, carg: Carg) -> Path:
+    """A run with a few tools of a world."""
+    run = tmp_path / "bees"
+    carg("--quiet", "expand", "--run", run, "-d", "beekeeping", "--tools", 12, "--instances", 1)
+    return run
+
+
+def teach(carg: Carg, run: Path, server: Loopback, *more: object) -> tuple[int, str, str]:
+    given = ("--exchanges", 40, "--workers", 1, "--backend", "m", "--api-base", server.url)
+    return carg("--quiet", "generate", "--run", run, *given, *more)
+
+
+def truths_of(run: Path) -> list[Session]:
+    return list(read_parts(Session, run / "generate", "truths"))
+
+
+def agreement(carg: Carg, run: Path) -> dict[str, dict[str, Any]]:
+    table = orjson.loads(carg("--json", "stats", "teacher", "--run", run)[1])
+    return {row[1]: dict(zip(table["columns"], row, strict=True)) for row in table["rows"]}
+
+
+def know_truth(server: Loopback, run: Path, spoil: Callable[[str], str] = lambda text: text) -> None:
+    """From now on the server answers every call as the world did, or as `spoil` changes that."""
+    from carg.render import render_row
+    from carg.scene import open_book
+    from carg.stages.teacher import truth_scenes
+
+    known: dict[bytes, str] = {}
+    for scene in truth_scenes(open_book(run), run / "generate", 0):
+        messages = [{"role": item.role, "content": item.content} for item in render_row(scene).messages]
+        for at in range(2, len(messages), 2):
+            known[orjson.dumps(messages[:at])] = messages[at]["content"]
+    server.answer = lambda messages: spoil(known[orjson.dumps(messages)])
+
+
+def test_a_teacher_that_knows_the_truth_agrees_in_all(server: Loopback, bees: Path, carg: Carg) -> None:
+    """The model reads the messages of the training row; answers equal to the world's score 1 everywhere."""
+    server.shares = {"500": 1.0}
+    teach(carg, bees, server, "--max-minutes", 1e-9)
+    server.shares = {}
+    know_truth(server, bees)
+
+    code, _, err = teach(carg, bees, server)
+
+    assert (code, err) == (0, "")
+    truths, made = truths_of(bees), list(read_parts(Session, bees / "generate", "sessions"))
+    assert [session.made_from for session in made] == [(truth.id, "m") for truth in truths]
+    assert {exchange.truth for session in made for exchange in session.exchanges} == {"teacher"}
+    assert [[turn.response.text.strip() for turn in session.exchanges] for session in made] == [
+        [turn.response.text.strip() for turn in truth.exchanges] for truth in truths
+    ]
+    lines = agreement(carg, bees)
+    assert {line["label"] for line in lines.values()} == {1.0}
+    assert {line["code"] for line in lines.values()} <= {1.0, None}
+    assert {line["values"] for line in lines.values()} <= {1.0, None}
+    assert lines["all"]["of values"] > 50
+    assert carg("--quiet", "filter", "--run", bees, "--workers", 1)[0] == 0
+
+
+def test_a_teacher_that_says_nothing_agrees_in_nothing(server: Loopback, bees: Path, carg: Carg) -> None:
+    """Text that is no answer of the service is unreadable: neither a label nor a value is counted as right."""
+    server.answer = lambda messages: "As an AI I cannot know."
+    teach(carg, bees, server)
+
+    lines = agreement(carg, bees)
+
+    assert lines["valid"]["label"] == 0.0
+    assert lines["valid"]["values"] == 0.0
+    assert lines["valid"]["readable"] == 0.0
+
+
+def test_teachers_resume_and_repeat(server: Loopback, bees: Path, tmp_path: Path, carg: Carg) -> None:
+    """Budgets cut the work in visits; together they pay once and give the digest of one visit."""
+    codes = []
+    while len(codes) < 30 and (not codes or codes[-1] == 75):
+        codes.append(teach(carg, bees, server, "--max-tokens", 1500, "--width", 2)[0])
+    digest, n_paid = read_manifest(bees / "generate", "generate")["digest"], server.n_paid
+
+    assert len(codes) > 2
+    assert codes[-1] == 0
+    assert teach(carg, bees, server, "--fresh")[0] == 0
+    assert server.n_paid == 2 * n_paid
+    assert read_manifest(bees / "generate", "generate")["digest"] == digest
+
+
+def test_teacher_stats_want_a_teacher(bees: Path, carg: Carg) -> None:
+    """A run without model answers to world calls is a known error."""
+    code, _, err = carg("stats", "teacher", "--run", bees)
+
+    assert (code, "no model answered" in err) == (1, True)
+
+
+# Drafts --------------------------------------------------------------------------------------------------------------
+
+WORLD = (ROOT / "domains" / "physics" / "classical_mechanics.toml").read_text()
+
+
+def draft(carg: Carg, server: Loopback, out: Path, *more: object) -> tuple[int, str, str]:
+    given = ("--out", out, "--backend", "m", "--api-base", server.url)
+    return carg("domains", "draft", *given, *more, "Classical mechanics")
+
+
+def write_in_turn(server: Loopback, files: list[str]) -> list[str]:
+    """The server answers with these files, one after another; what it was told each time."""
+    told: list[str] = []
+
+    def write(messages: list[Any]) -> Any:
+        told.append(messages[1]["content"])
+        return {"file": files[len(told) - 1]}
+
+    server.answer = write
+    return told
+
+
+def test_a_draft_is_mended_until_it_passes(
+    server: Loopback, tmp_path: Path, carg: Carg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No TOML, then a key that no world has, then a rule out of reach: each complaint comes back; the last is kept."""
+
+    def check(path: Path, services: int) -> DomainReport:
+        load_world(path)
+        faults = ["[formulas.x] never reached"] if "OUT OF REACH" in path.read_text() else []
+        return DomainReport(path, faults, [], {})
+
+    monkeypatch.setattr("carg.drafting.check_domain", check)
+    unknown = WORLD.replace("[formulas.", "[formulaz.", 1)
+    told = write_in_turn(server, ["title = \n" * 60, unknown, WORLD + "# OUT OF REACH", WORLD])
+    out_path = tmp_path / "mechanics.toml"
+
+    code, out, err = draft(carg, server, out_path)
+
+    assert code == 0
+    assert "sound after 4 rounds" in out
+    assert "round 1: 1 faults" in err
+    assert "nothing yet: write it whole" in told[0]
+    assert '"topics":' in told[0]
+    complaints = [text.rpartition("What the checker says")[2] for text in told]
+    assert "not TOML" in complaints[1]
+    assert "formulaz" in complaints[2]
+    assert "never reached" in complaints[3]
+    assert out_path.read_text() == "draft = true\n" + WORLD.strip() + "\n"
+    n_paid = server.n_paid
+    out_path.unlink()
+    assert draft(carg, server, out_path)[0] == 0
+    assert server.n_paid == n_paid
+
+
+@pytest.mark.slow
+def test_a_draft_is_judged_by_the_whole_checker(server: Loopback, tmp_path: Path, carg: Carg) -> None:
+    """A sound world passes as it is; with a wrong example it comes back."""
+    wrong = re.sub(r"(example = \{[^}]*?)(\d+\.\d+)", r"\g<1>123456.789", WORLD, count=1)
+    told = write_in_turn(server, [wrong, WORLD])
+
+    assert draft(carg, server, tmp_path / "mechanics.toml")[0] == 0
+    assert "123456.789" in told[1]
+
+
+def test_drafts_that_do_not_pass_are_told(server: Loopback, tmp_path: Path, carg: Carg) -> None:
+    """Rounds that are over are exit 3 with the complaints and the file beside; a spent budget is exit 75."""
+    server.answer = lambda messages: {"file": "title = \n" * 60}
+
+    code, _, err = draft(carg, server, tmp_path / "bees.toml", "--rounds", 2)
+    assert code == 3
+    assert "1 faults after 2 rounds" in err
+    assert (tmp_path / "bees.toml.unfinished").exists()
+    assert not (tmp_path / "bees.toml").exists()
+    assert draft(carg, server, tmp_path / "bees.toml", "--rounds", 9, "--max-tokens", 100)[0] == 75
+    (tmp_path / "there.toml").write_text("x")
+    code, _, err = draft(carg, server, tmp_path / "there.toml")
+    assert (code, "is there already" in err) == (1, True)
+    assert carg("domains", "draft", "Mechanics")[0] == 2
