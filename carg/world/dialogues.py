@@ -180,6 +180,8 @@ def _look(caller: _Caller, resource: str, key: str) -> bool:
 def _probe(caller: _Caller) -> bool:
     """Read what was written some exchanges ago, what was deleted, or what was read before."""
     rng, turn = caller.rng, len(caller.take.answers)
+    if rng.random() < 0.6 and _read_deleted(caller):
+        return True
     due = [cell for cell, when in caller.written.items() if turn - when >= rng.choice((0, 0, 1, 2, 3))]
     for resource, key in rng.sample(due, len(due)):
         if found := _tools(caller, "get", subject=resource):
@@ -188,17 +190,20 @@ def _probe(caller: _Caller) -> bool:
             _say(caller, operation.name, text, Note(probe="read_after_write"))
             caller.said.append((operation.name, text))
             return True
-    for resource, key in caller.deleted[-2:]:
-        if found := _tools(caller, "get", "update", "action", subject=resource):
-            operation = found[0].operation
-            if operation.kind == "get":
-                text = caller.take.write(operation.name, {operation.inputs[0].name: key}, rng)
-                _say(caller, operation.name, text, Note(probe="delete_then_read"))
-                return True
     if caller.said and rng.random() < 0.5:
         operation_name, text = rng.choice(caller.said)
         _say(caller, operation_name, text, Note(probe="repeat_read"))
         return True
+    return False
+
+
+def _read_deleted(caller: _Caller) -> bool:
+    for resource, key in caller.deleted[-2:]:
+        if found := _tools(caller, "get", subject=resource):
+            operation = found[0].operation
+            text = caller.take.write(operation.name, {operation.inputs[0].name: key}, caller.rng)
+            _say(caller, operation.name, text, Note(probe="delete_then_read"))
+            return True
     return False
 
 

@@ -417,6 +417,7 @@ class Singles:
         if not parsed.arguments:
             return None
         shown = dict(parsed.arguments)
+        before = faults(tool.definition.parameters, shown)
         key = self.rng.choice(list(shown))
         if self.rng.random() < 0.4:
             del shown[key]
@@ -424,7 +425,7 @@ class Singles:
             shown[key] = [shown[key]]
         else:
             shown[key] = {"value": shown[key]}
-        if not faults(tool.definition.parameters, shown):
+        if faults(tool.definition.parameters, shown) in ((), before):
             return None
         text = render_call(self.service.convention, tool.definition, shown, parsed.credential)
         return replace(item, text=text, note=Note(mutation="blunt"), without=None)

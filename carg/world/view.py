@@ -22,6 +22,10 @@ RULES = {
 }
 MODES = {"partial": 0.72, "full": 0.1, "summary": 0.1, "withheld": 0.08}
 """Share of rows by mode, where a state exists at all."""
+REFERENCE_SHARE = 0.85
+"""How often a reference table that is asked about is shown, where it is small enough."""
+MOST_REFERENCE = 2500
+"""Characters of a reference table that is shown."""
 BUDGETS = (1000, 2000, 3500)
 """Characters a partial view may take; the needed records come first, so larger ones carry more distractors."""
 MOST_RECORDS = 40
@@ -35,6 +39,8 @@ class View:
     ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rule: str = ""
     counters: bool = False
+    references: tuple[str, ...] = ()
+    """Reference tables that are shown."""
 
     def to_json(self) -> dict[str, Json]:
         """As Session.view holds it."""
@@ -43,13 +49,15 @@ class View:
             "ids": {name: list(keys) for name, keys in self.ids.items()},
             "rule": self.rule,
             "counters": self.counters,
+            "references": list(self.references),
         }
 
 
 def view_of(value: Mapping[str, Json]) -> View:
     """The view of a session's record."""
     ids = {name: tuple(keys) for name, keys in value.get("ids", {}).items()}
-    return View(value.get("mode", "withheld"), ids, value.get("rule", ""), bool(value.get("counters")))
+    references = tuple(value.get("references", ()))
+    return View(value.get("mode", "withheld"), ids, value.get("rule", ""), bool(value.get("counters")), references)
 
 
 def service_tables(world: World, service: str) -> tuple[str, ...]:
@@ -94,7 +102,8 @@ def draw_view(
     mode = mode or rng.choices(list(MODES), list(MODES.values()))[0]
     if mode in ("withheld", "summary"):
         # Of an empty table the count tells all.
-        return View(mode, dict.fromkeys(tables, ()) if mode == "summary" else {}, "open", counters and mode == "summary")
+        counted = mode == "summary"
+        return View(mode, dict.fromkeys(tables, ()) if counted else {}, "open", counters and counted)
     sizes = {(name, key): _size(record) for name in tables for key, record in state.tables[name].items()}
     budget = rng.choice(BUDGETS)
     if mode == "full" and sum(sizes.values()) > max(BUDGETS):
@@ -129,11 +138,27 @@ def _size(record: Mapping[str, Any]) -> int:
     return len(orjson.dumps(record)) * 2 // 3
 
 
+def draw_references(surface: Surface, names: Iterable[str], rng: Random) -> tuple[str, ...]:
+    """Which of the reference tables that are asked about are shown."""
+    small = [name for name in names if len(show_reference(surface, name)) <= MOST_REFERENCE]
+    return tuple(name for name in small if rng.random() < REFERENCE_SHARE)
+
+
+def show_reference(surface: Surface, name: str) -> str:
+    """A reference table as the system text shows it."""
+    table = surface.world.tables[name]
+    head = " | ".join(surface.case(spec.name) for spec in table.columns)
+    rows = [" | ".join(_cell(value) for value in row) for row in table.rows]
+    return "\n".join([f"reference {name}:", head, *rows])
+
+
 def show_view(surface: Surface, state: State, tables: Iterable[str], view: View) -> str:
     """The opening state as the system text shows it; "" where it is withheld."""
+    lines = [show_reference(surface, name) for name in view.references]
     if view.mode == "withheld":
-        return ""
-    lines = []
+        if any(state.tables.get(name) for name in tables):
+            lines.append("Records are not shown. Ids that were not deleted exist.")
+        return "\n".join(lines)
     for name in tables:
         table = state.tables.get(name, {})
         shown = [key for key in view.ids.get(name, ()) if key in table]
