@@ -123,8 +123,6 @@ def _state_parts(scene: Scene) -> list[str]:
     shown = show_view(surface, state, service_tables(service.world, scene.instance.service), view_of(session.view))
     if shown:
         made.append(f"# State\n{shown}")
-    elif tables and any(tables.values()):
-        made.append("# State\nNot shown. Ids that were not deleted exist.")
     return made
 
 

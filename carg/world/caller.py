@@ -74,6 +74,8 @@ def draw_argument(
         return _pick_several(setting, state, operation, spec, rng, focus)
     if operation.kind == "table" and item.role == "target":
         return _table_key(setting, operation, rng)
+    if operation.kind == "table":
+        return _table_value(setting, operation, item, rng)
     if item.role in ("equals", "least", "most", "contains", "has") and operation.subject in state.tables:
         seen = _seen_value(state, operation.subject, item, rng)
         if seen is not None:
@@ -112,6 +114,16 @@ def _table_key(setting: Setting, operation: Operation, rng: Random) -> Any:
     table = setting.world.tables[operation.subject]
     place = [spec.name for spec in table.columns].index(table.key or "")
     return rng.choice(table.rows)[place]
+
+
+def _table_value(setting: Setting, operation: Operation, item: Input, rng: Random) -> Any:
+    """A value that some row of the table has, or a word of it."""
+    table = setting.world.tables[operation.subject]
+    value = rng.choice(table.rows)[[spec.name for spec in table.columns].index(item.of or "")]
+    if item.role != "contains":
+        return value
+    words = [word for word in str(value).split() if len(word) > 2]
+    return rng.choice(words)[:20] if words else str(value)[:20]
 
 
 def _picker(setting: Setting, state: State, rng: Random, focus: Mapping[str, str]) -> Any:

@@ -16,7 +16,7 @@ from carg.world.knowledge import Knowledge, needed_records, rules_tried, scanned
 from carg.world.service import Answered, Service
 from carg.world.state import Change, State
 from carg.world.syntax import render_call
-from carg.world.view import View, draw_view, patch_tables, service_tables
+from carg.world.view import View, draw_references, draw_view, patch_tables, service_tables
 
 LEVEL_SHARES = {"full": 0.4, "no_errors": 0.2, "no_returns": 0.2, "bare": 0.2}
 """Definition levels where the label does not rest on rules (DESIGN: 40/20/20/20)."""
@@ -92,6 +92,10 @@ class Take:
         drawn = view or draw_view(
             self.service.surface, start, tables, needed_records(self.answers), scanned_tables(self.answers), rng
         )
+        if view is None:
+            asked = [a.tool.operation.subject for a in self.answers if a.tool and a.tool.operation.kind == "table"]
+            references = draw_references(self.service.surface, dict.fromkeys(asked), rng)
+            drawn = replace(drawn, references=references)
         judged = self._judge(drawn, start)
         if view is None and drawn.mode in ("withheld", "summary") and sum(train for train, _ in judged) * 2 < len(judged):
             drawn = draw_view(
@@ -103,6 +107,7 @@ class Take:
                 rng,
                 mode="partial",
             )
+            drawn = replace(drawn, references=references)
             judged = self._judge(drawn, start)
         if not any(train for train, _ in judged):
             return None

@@ -345,6 +345,10 @@ def _names(surface: Surface, operation: Operation, params: Mapping[str, Param]) 
     for resource in surface.world.resources:
         for spec, name, _ in surface.fields(resource):
             names["." + spec.name] = name
+    for item in operation.inputs:
+        if item.name not in params:
+            # A parameter that this definition leaves out still has its default in rules and formulas.
+            names[item.name] = repr(item.spec.default) if item.spec.default is not None else "null"
     for key, param in params.items():
         if param.item.role in ("target", "targets"):
             names[key] = key

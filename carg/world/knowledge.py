@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from carg.world.run import Trace
+from carg.world.run import Trace, reference_read
 from carg.world.service import OUTAGES, Answered
 from carg.world.state import Read, Tables
 from carg.world.view import View
@@ -26,6 +26,7 @@ class Knowledge:
         self.counted = set(view.ids) if view.counters else set()
         """Tables whose next id is known."""
         self.complete = {name for name, keys in view.ids.items() if set(keys) >= set(tables[name])}
+        self.complete |= {reference_read(name)[0] for name in view.references}
         self.hidden: dict[Cell, set[str]] = {}
         """Of the records that are shown, the fields that are not known."""
         self.shown: dict[Cell, None] = {(name, key): None for name, keys in view.ids.items() for key in keys}

@@ -327,7 +327,10 @@ def _read_resource(draft: Draft, name: str, item: Mapping[str, Any]) -> Resource
         pace=reader.number(f"{entry}.pace", item.get("pace", 0.0), 0, 1),
         on_delete=on_delete,
         always=tuple(
-            rule for n, raw in enumerate(always) if (rule := reader.rule(f"{entry}.always[{n}]", raw, own, specs_types(specs)))
+            rule
+            for n, raw in enumerate(always)
+            if (rule := reader.rule(f"{entry}.always[{n}]", raw, own, specs_types(specs)))
+            and not _reads_caller(reader, f"{entry}.always[{n}]", rule)
         ),
         rules=rules,
         roles={
@@ -337,6 +340,14 @@ def _read_resource(draft: Draft, name: str, item: Mapping[str, Any]) -> Resource
         filters=reader.names(f"{entry}.filters", item.get("filters", []), specs, "field"),
         life=next((key for key, spec in specs.items() if spec.kind == "life"), None),
     )
+
+
+def _reads_caller(reader: Reader, entry: str, rule: Rule) -> bool:
+    """Whether an invariant reads what is no part of the state; a fault."""
+    names = sorted(rule.that.names & {"now", "today", "role", "actor"})
+    for name in names:
+        reader.fault(entry, f"an invariant that reads {name} would be broken by time or by another caller")
+    return bool(names)
 
 
 def specs_types(specs: Mapping[str, FieldSpec]) -> dict[str, Type]:

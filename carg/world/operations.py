@@ -7,7 +7,7 @@ from typing import Any
 
 from carg.world.functions import SOLVE_STEPS, Uncomputable
 from carg.world.model import EachEffect, Formula, Input, Operation
-from carg.world.run import Reads, Rec, Refusal, Refused, Run
+from carg.world.run import Reads, Rec, Refusal, Refused, Run, reference_read
 
 
 def perform(run: Run) -> Any:
@@ -275,7 +275,7 @@ def compute_formula(formula: Formula, base: Mapping[str, Any], inputs: Mapping[s
     for output in formula.outputs:
         value = output.value.run(_no_cells, _no_cells, values)
         if output.decimals is not None and isinstance(value, float | int) and not isinstance(value, bool):
-            value = round(float(value), output.decimals) + 0.0
+            value = round(float(value), output.decimals) + 0.0 if output.decimals else round(value)
         outputs[output.name] = values[output.name] = value
     return outputs
 
@@ -356,7 +356,10 @@ def _table(run: Run) -> dict[str, Any]:
     operation = run.operation
     table = run.setting.world.tables[operation.subject]
     names = [spec.name for spec in table.columns]
+    read = reference_read(table.name)
     if table.key is not None:
+        run.frame.reads.append(read)
+        run.trace.values += [(f"/{name}", (read,)) for name in names if name != table.key]
         wanted = run.values[table.key]
         place = names.index(table.key)
         for row in table.rows:
@@ -366,6 +369,7 @@ def _table(run: Run) -> dict[str, Any]:
         raise Refused(Refusal(f"{table.key}_not_found", "state.not_found", 404, table.key, detail=detail))
     rows = [dict(zip(names, row, strict=True)) for row in table.rows]
     found = [row for row in rows if _row_matches(operation, run.values, row)]
+    run.trace.values += [("/rows", (read,)), ("/total", (read,))]
     return {"rows": found, "total": len(found)}
 
 

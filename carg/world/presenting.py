@@ -480,6 +480,8 @@ def _show_plain(
     if operation.kind == "sweep":
         rows = [{surface.case(key): value for key, value in row.items()} for row in body["results"]]
         return {surface.case("results"): rows}
+    if operation.kind == "table":
+        shown.values += [(f"/{surface.case(path[1:])}", reads) for path, reads in traced.items()]
     if operation.kind == "table" and "rows" in body:
         rows = [{surface.case(key): value for key, value in row.items()} for row in body["rows"]]
         return {surface.case("rows"): rows, surface.case("total"): body["total"]}

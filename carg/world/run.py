@@ -27,6 +27,11 @@ _CAN_FAIL = re.compile(r"[/%]|\*\*|\b(?:sqrt|exp|log\d*|tan|asin|acos|sinh|cosh|
 _CELL = re.compile(r"\w+(\.\w+)+")
 
 
+def reference_read(name: str) -> Read:
+    """The read of a whole reference table, which no resource can be named like."""
+    return (f"#{name}", None, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who calls: a name and a role."""
