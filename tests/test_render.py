@@ -141,7 +141,7 @@ def test_a_withheld_state_says_so():
     scene = small_scene()
     hidden = replace(scene, session=replace(scene.session, view=View("withheld", {}, "open").to_json()))
 
-    assert parts(system_text(hidden))["State"] == "Not shown. Ids that were not deleted exist."
+    assert parts(system_text(hidden))["State"] == "Records are not shown. Ids that were not deleted exist."
 
 
 def test_a_row_says_what_it_is_made_of():
