@@ -11,8 +11,9 @@ from carg.world.caller import draw_arguments, draw_credential
 from carg.world.functions import DAY_S, Uncomputable, month_of
 from carg.world.model import Operation, Resource, World
 from carg.world.people import draw_person
-from carg.world.run import Actor, Refused, Run, Setting, coerce, execute, tally_over
+from carg.world.run import Actor, Refused, Run, Setting, coerce, execute
 from carg.world.state import Frame, State
+from carg.world.upkeep import Own, check_always, keep_tallies, tally_over
 
 MOST_LOGS = 28
 """Records kept of a resource that nothing refers to and nothing ends: logs would fill every prompt."""
@@ -190,8 +191,8 @@ def seed_record(setting: Setting, state: State, resource: Resource, rng: Random)
             given[name] = (value, ())
         try:
             run.make(resource, given)
-            run.keep_tallies()
-            run.check_always()
+            keep_tallies(run)
+            check_always(run)
         except (Refused, Uncomputable):
             continue
         if _is_unique(state, resource, run.overlay.changes()[0].record or {}):
@@ -276,8 +277,6 @@ def _remove_closure(setting: Setting, state: State, table: str, key: str) -> Non
 
 def broken_invariants(setting: Setting, tables: dict[str, Any], names: Iterable[str] | None = None) -> list[str]:
     """`resource id: code` for each invariant that does not hold somewhere in the state."""
-    from carg.world.run import Own
-
     frame, found = Frame(tables), []
     for resource in setting.world.resources.values():
         if names is not None and resource.name not in names:

@@ -8,6 +8,7 @@ from typing import Any
 from carg.world.functions import SOLVE_STEPS, Uncomputable
 from carg.world.model import EachEffect, Formula, Input, Operation
 from carg.world.run import Reads, Rec, Refusal, Refused, Run, reference_read
+from carg.world.upkeep import check_always, keep_tallies
 
 
 def perform(run: Run) -> Any:
@@ -104,7 +105,7 @@ def _metric(metric: str, values: list[Any]) -> float | None:
         return 0 if metric == "sum" else None
     if metric in ("min", "max"):
         return float((min if metric == "min" else max)(values))
-    total = sum(values)
+    total: float = sum(values)
     return round(total if metric == "sum" else total / len(values), 4)
 
 
@@ -149,8 +150,8 @@ def _check_unique(run: Run, own: str | None) -> None:
 
 
 def _settle(run: Run) -> None:
-    run.keep_tallies()
-    run.check_always()
+    keep_tallies(run)
+    check_always(run)
 
 
 def _update(run: Run) -> Rec:

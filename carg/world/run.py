@@ -207,7 +207,7 @@ class Run:
 
     def compute(self, expression: Expression, values: Mapping[str, Any] | None = None) -> Any:
         """A value of the state before, that the label rests on. Raises Uncomputable."""
-        value = self._run(expression, self.frame, self.values if values is None else values)
+        value = self.run(expression, self.frame, self.values if values is None else values)
         self.frame.reads += self._named(expression)
         return value
 
@@ -223,14 +223,14 @@ class Run:
     def compute_after(self, expression: Expression, values: Mapping[str, Any] | None = None) -> tuple[Any, Reads]:
         """A value of the state after, with the reads of the state before that it rests on."""
         start = len(self.after.reads)
-        value = self._run(expression, self.after, self.values if values is None else values)
+        value = self.run(expression, self.after, self.values if values is None else values)
         reads = self.settle(start) + self._named(expression)
         if _CAN_FAIL.search(expression.source):
             self.frame.reads += reads
         return value, reads
 
     @staticmethod
-    def _run(expression: Expression, frame: Frame, values: Mapping[str, Any]) -> Any:
+    def run(expression: Expression, frame: Frame, values: Mapping[str, Any]) -> Any:
         try:
             return expression.run(frame.get, frame.scan, values)
         except KeyError as fault:
@@ -400,122 +400,6 @@ class Run:
             return None, ()
         world = self.setting.world
         return draw_value(spec, rng, world, self.state.now, lambda _: None, record), UNKNOWN
-
-    def keep_tallies(self) -> None:
-        """Bring the counts and sums up to date with the changes: less what each record was worth, plus what it is."""
-        for table in list(self.overlay.over):
-            for owner, name, tally in self.setting.tallies.get(table, ()):
-                cells = tally.where.cells if tally.where is not None else ()
-                counts = {tally.by, tally.field or tally.by, *(cell for of, cell in cells if of == table)}
-                for key in list(self.overlay.over[table]):
-                    record = self.overlay.over[table][key]
-                    fresh = key not in self.state.tables[table]
-                    if fresh or record is None or any((table, key, cell) in self.rests for cell in counts):
-                        self._retally(owner, name, tally, key)
-
-    def _retally(self, owner: str, name: str, tally: Tally, key: str) -> None:
-        before = worth(self.frame, tally, key, self.values)
-        after = worth(self.after, tally, key, self.values)
-        by = (*before.by, *self._settled(after.by))
-        reads = (*by, *before.reads, *self._settled(after.reads))
-        self.spare(owner, None, name, by)
-        if (before.owner, before.amount) == (after.owner, after.amount):
-            if before.owner is not None:
-                self.spare(owner, before.owner, name, reads)
-            return
-        for place, amount in ((before.owner, -before.amount), (after.owner, after.amount)):
-            current = self.after.find(owner, place) if place is not None else None
-            if current is not None and place is not None:
-                rests = self.rests.get((owner, place, name), ((owner, place, name),))
-                self.write(owner, place, name, current[name] + amount, rests + reads)
-
-    def _settled(self, reads: Reads) -> Reads:
-        return tuple(rest for read in reads for rest in self.rests.get(read, (read,)))
-
-    def check_always(self) -> None:
-        """Refuse changes that leave a written record, or one it refers to, against what must always hold."""
-        resources = self.setting.world.resources
-        seen: dict[tuple[str, str], None] = {}
-        for change in self.overlay.changes():
-            if change.record is None:
-                continue
-            seen[(change.table, change.id)] = None
-            for spec in resources[change.table].fields.values():
-                if spec.kind == "ref" and spec.of is not None and change.record.get(spec.name) is not None:
-                    seen[(spec.of, change.record[spec.name])] = None
-        for table, key in seen:
-            for rule, read in self.setting.always[table]:
-                if not read & self.touched:
-                    continue
-                values = Own(self.after, table, key, self.values)
-                self.trace.rules.append(rule.code)
-                start = len(self.after.reads)
-                held = self._run(rule.that, self.after, values)
-                self.frame.reads += self.settle(start)
-                if not held:
-                    shown = {
-                        part.source: part.run(self.after.get, self.after.scan, values)
-                        for part in rule.words.parts
-                        if isinstance(part, Expression)
-                    }
-                    at = rule.field if rule.field in self.values else None
-                    raise Refused(Refusal(rule.code, rule.fault, rule.status, at, rule.words, shown))
-
-
-class Own(dict[str, Any]):
-    """Names inside a resource's own rules: its fields are read through a frame, the rest are the run's values."""
-
-    __slots__ = ("frame", "key", "scope", "table")
-
-    def __init__(self, frame: Frame, table: str, key: str, values: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.frame, self.table, self.key, self.scope = frame, table, key, values
-
-    def __missing__(self, name: str) -> Any:
-        record = self.frame.find(self.table, self.key)
-        if record is not None and name in record:
-            return self.frame.get(self.table, self.key, name)
-        return self.scope[name]
-
-
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """What one record adds to the tally of which owner, the reads that name the owner, and those of the amount."""
-
-    owner: str | None
-    amount: float
-    by: Reads
-    reads: Reads
-
-
-def worth(frame: Frame, tally: Tally, key: str, values: Mapping[str, Any]) -> Worth:
-    """The worth of a record in a tally; its reads are taken off the frame."""
-    record = frame.find(tally.resource, key)
-    if record is None:
-        return Worth(None, 0, (), ())
-    start = len(frame.reads)
-    by = ((tally.resource, key, tally.by),)
-    counts = tally.where is None or tally.where.run(frame.get, frame.scan, {**values, tally.resource: key})
-    amount: float = 1
-    if tally.field is not None:
-        amount = frame.get(tally.resource, key, tally.field) or 0
-    reads = tuple(frame.reads[start:])
-    del frame.reads[start:]
-    return Worth(record.get(tally.by), amount if counts else 0, by, reads)
-
-
-def tally_over(frame: Frame, tally: Tally, keys: Iterable[str], values: Mapping[str, Any]) -> float:
-    """The count or sum over those of these records that the tally takes in."""
-    reads = len(frame.reads)
-    total: float = 0
-    scope = dict(values)
-    for key in sorted(keys):
-        scope[tally.resource] = key
-        if tally.where is not None and not tally.where.run(frame.get, frame.scan, scope):
-            continue
-        total += 1 if tally.field is None else ((frame.find(tally.resource, key) or {}).get(tally.field) or 0)
-    del frame.reads[reads:]
-    return total
 
 
 def coerce(spec: FieldSpec, value: Any) -> Any:

@@ -13,13 +13,14 @@ from carg.schemas import faults, validator
 from carg.siblings import shuffle_keys
 from carg.world.caller import draw_argument, draw_arguments
 from carg.world.composing import Note, Take, choose_tools
-from carg.world.definitions import Param, ShownTool, draw_tool, show_arguments
+from carg.world.definitions import Param, ShownTool, show_arguments
 from carg.world.model import FieldSpec, Operation
 from carg.world.openings import draw_actor
-from carg.world.run import Actor, Outcome, Own, execute
+from carg.world.run import Actor, Outcome, execute
 from carg.world.service import Service
 from carg.world.state import Frame, State
 from carg.world.syntax import parse_call, render_call, spoil_call
+from carg.world.upkeep import Own
 from carg.world.values import draw_number, draw_text
 from carg.world.view import patch_tables
 
@@ -494,7 +495,7 @@ def narrow(rng: Random, param: Param, kind: str, value: Any) -> Any:
     return value[: schema["maxItems"]] if kind == "few" else value
 
 
-def _between(spec: FieldSpec, rng: Random, low: float, high: float) -> Any:
+def _between(spec: FieldSpec, rng: Random, low: Any, high: Any) -> Any:
     value = draw_number(replace(spec, shape="uniform"), rng, low, high)
     return value if low < value < high or value in (spec.low, spec.high) else None
 
