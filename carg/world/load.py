@@ -360,7 +360,8 @@ def _read_services(draft: Draft, raws: Mapping[str, Any], operations: dict[str, 
     groups: dict[str, list[str]] = {}
     for name, operation in operations.items():
         groups.setdefault(operation.subject if operation.kind != "action" else name, []).append(name)
-    services, taken = {}, {}
+    services: dict[str, Service] = {}
+    taken: dict[str, str] = {}
     for name, value in raws.items():
         item = reader.table(f"services.{name}", value, ("about", "offers", "roles", "style"))
         mine: list[str] = []
@@ -380,8 +381,8 @@ def _read_services(draft: Draft, raws: Mapping[str, Any], operations: dict[str, 
             never,
             must,
         )
-        for operation in mine:
-            operations[operation] = replace(operations[operation], service=name, rules=in_order(operations[operation]))
+        for key in mine:
+            operations[key] = replace(operations[key], service=name, rules=in_order(operations[key]))
     for group in groups:
         if group not in taken:
             reader.fault("services", f"no service offers {group!r}")

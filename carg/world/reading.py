@@ -58,11 +58,11 @@ class Reader:
 
     def tables(self, entry: str, value: Any) -> dict[str, dict[str, Any]]:
         """The value as a table of tables; what is none is left out."""
-        return {
-            name: item
-            for name, item in self.table(entry, value).items()
-            if isinstance(item, dict) or self.fault(f"{entry}.{name}", "must be a table")
-        }
+        items = self.table(entry, value).items()
+        for name, item in items:
+            if not isinstance(item, dict):
+                self.fault(f"{entry}.{name}", f"must be a table, not {type(item).__name__}")
+        return {name: item for name, item in items if isinstance(item, dict)}
 
     def text(self, entry: str, value: Any, *, most: int = 600) -> str:
         """The value as a text; "" where it is not one."""
