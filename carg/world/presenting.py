@@ -471,7 +471,8 @@ def _show_plain(
         grouped = resource.fields.get(body["group_by"] or "")
         for item in body["groups"]:
             value = surface.shower(grouped)(item["value"]) if grouped is not None else None
-            group = {"value": None if value is None else str(value), "result": item["result"], "count": item["count"]}
+            said = str(value).lower() if isinstance(value, bool) else str(value)
+            group = {"value": None if value is None else said, "result": item["result"], "count": item["count"]}
             if body["group_by"] is None:
                 del group["value"]
             groups.append({surface.case(key): item for key, item in group.items()})
