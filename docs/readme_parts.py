@@ -42,7 +42,7 @@ def checks() -> str:
     from carg.checks import CHECKS
 
     rows = ["| check | judges | what holds |", "|---|---|---|"]
-    rows += [f"| `{item.name}` | {item.judges} | {item.line} |" for item in CHECKS]
+    rows += [f"| `{item.name}` | {item.judges} | {item.about} |" for item in CHECKS]
     return "\n".join(rows)
 
 
