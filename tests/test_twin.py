@@ -297,3 +297,17 @@ def test_grown_openings_are_stored_by_content():
     instance = draw_instance(5, "workshop")
 
     assert grow(instance) == grow(instance)
+
+
+def test_counts_of_what_is_not_shown_may_change_with_it():
+    """A set over loans that are not all known, a cascade over them: anybody's count."""
+    look = ("get_member", {"member": "M2"})
+    shown = {"tool": ["T1", "T3"], "member": ["M1", "M2"]}
+    back = ("return_tool", {"tool": "T3"})
+
+    assert judge(see(loan=["L1"], **shown), back, look)[1] == (True, ())
+    assert judge(see(**shown), back, look)[1] == (True, ("/loans",))
+    lone = state()
+    lone.tables["loan"].clear()
+    lone.tables["tool"]["T1"]["status"] = "lent"
+    assert judge(see(rule="open", **shown), ("return_tool", {"tool": "T1"}), look, on=lone)[1] == (True, ())

@@ -8,7 +8,8 @@ from typing import Any
 from carg.world.functions import SOLVE_STEPS, Uncomputable
 from carg.world.model import EachEffect, Formula, Input, Operation
 from carg.world.run import Reads, Rec, Refusal, Refused, Run, reference_read
-from carg.world.upkeep import check_always, keep_tallies
+from carg.world.state import Read
+from carg.world.upkeep import check_always, keep_tallies, spare_tallies
 
 
 def perform(run: Run) -> Any:
@@ -62,7 +63,7 @@ def _search(run: Run) -> dict[str, Any]:
         keyed = [(run.frame.get(resource, key, sort_by), key) for key in found]
         known = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0])
         if run.values["order"] == "desc":
-            known = sorted(reversed(known), key=lambda pair: pair[0], reverse=True)
+            known = sorted(known[::-1], key=lambda pair: pair[0], reverse=True)
         found = [key for _, key in known] + [key for value, key in keyed if value is None]
     reads = tuple(run.frame.reads[start:])
     del run.frame.reads[start:]
@@ -179,11 +180,15 @@ def _delete(run: Run) -> dict[str, Any]:
 def _remove(run: Run, resource: str, key: str, reads: Reads) -> None:
     run.overlay.put(resource, key, None)
     run.trace.deleted.append((resource, key, reads))
-    run.touched |= {(resource, name) for name in run.setting.world.resources[resource].fields}
-    policies = run.setting.world.resources[resource].on_delete
+    resources = run.setting.world.resources
+    run.touched |= {(resource, name) for name in resources[resource].fields}
+    policies = resources[resource].on_delete
     for other, name in run.setting.refers.get(resource, ()):
         if policies.get(other) == "cascade":
             run.trace.cascades.append((other, name))
+            spare_tallies(run, other, set(resources[other].fields), _references(run, other, name))
+        elif policies.get(other) == "nullify":
+            spare_tallies(run, other, {name}, _references(run, other, name))
         for hit in run.after.ids(other):
             record = run.after.find(other, hit)
             if record is None or record[name] != key:
@@ -193,6 +198,10 @@ def _remove(run: Run, resource: str, key: str, reads: Reads) -> None:
                 _remove(run, other, hit, here)
             elif policies.get(other) == "nullify":
                 run.write(other, hit, name, None, here)
+
+
+def _references(run: Run, table: str, name: str) -> Reads:
+    return tuple((table, key, name) for key in run.after.ids(table))
 
 
 def _action(run: Run) -> Any:
@@ -230,15 +239,18 @@ def _apply_effects(run: Run) -> None:
 def _each_sets(run: Run, each: EachEffect) -> list[tuple[str, str, str, Any, Reads]]:
     sets = []
     values = dict(run.values)
+    conditions: list[Read] = []
     for key in run.frame.ids(each.resource):
         values[each.variable] = key
         holds, condition = run.compute_apart(each.where, values)
+        conditions += condition
         for name, expression in each.values:
             if holds:
                 value, reads = run.compute_apart(expression, values)
                 sets.append((each.resource, key, name, value, condition + reads))
             else:
                 run.spare(each.resource, key, name, condition)
+    spare_tallies(run, each.resource, {name for name, _ in each.values}, tuple(conditions))
     return sets
 
 

@@ -16,13 +16,25 @@ def keep_tallies(run: Run) -> None:
     """Bring the counts and sums up to date with the changes: less what each record was worth, plus what it is."""
     for table in list(run.overlay.over):
         for owner, name, tally in run.setting.tallies.get(table, ()):
-            cells = tally.where.cells if tally.where is not None else ()
-            counts = {tally.by, tally.field or tally.by, *(cell for of, cell in cells if of == table)}
+            counts = _counted(tally)
             for key in list(run.overlay.over[table]):
                 record = run.overlay.over[table][key]
                 fresh = key not in run.state.tables[table]
                 if fresh or record is None or any((table, key, cell) in run.rests for cell in counts):
                     _retally(run, owner, name, tally, key)
+
+
+def _counted(tally: Tally) -> set[str]:
+    """The fields of a record that its worth in the tally rests on."""
+    cells = tally.where.cells if tally.where is not None else ()
+    return {tally.by, tally.field or tally.by, *(cell for of, cell in cells if of == tally.resource)}
+
+
+def spare_tallies(run: Run, table: str, names: set[str], reads: Reads) -> None:
+    """Note that some records of the table, who knows which, might have changed in these fields: counts too, then."""
+    for owner, name, tally in run.setting.tallies.get(table, ()):
+        if names & _counted(tally):
+            run.spare(owner, None, name, ((table, None, None), *reads))
 
 
 def _retally(run: Run, owner: str, name: str, tally: Tally, key: str) -> None:
