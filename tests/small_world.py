@@ -67,7 +67,7 @@ id = "TOO"
 offers = ["get", "search", "create"]
 initial = [8, 12]
 pace = 0.05
-always = [{ that = "rent <= worth", code = "rent_above_worth", class = "rule.limit", field = "rent", say = "{rent} is more than the tool is worth." }]
+always = [{ that = "rent <= worth", code = "rent_above_worth", field = "rent", say = "{rent} is above {worth}." }]
 [resources.tool.fields]
 make = { vocab = "make" }
 kind = { choice = ["drill", "saw"] }
@@ -80,7 +80,7 @@ battery = { integer = [10, 60], only_if = "cordless", start = "20" }
 wear = { series = [0, 10], length = [3, 3], written_by = "system" }
 repairs = { integer = [0, 50], written_by = "actions", start = "0" }
 note = { text = "note", optional = 0.3 }
-status = { life = { shelved = ["lent", "broken"], lent = ["shelved"], broken = ["shelved", "scrapped"], scrapped = [] } }
+status = { life = { shelved = ["lent", "broken"], lent = ["shelved"], broken = ["shelved", "scrapped"], scrapped = []}}
 
 [resources.loan]
 about = "A tool lent to a member."

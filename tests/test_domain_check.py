@@ -13,6 +13,7 @@ from carg.domain_check.__main__ import main
 from carg.domain_check.findings import Findings, say_report
 from carg.domain_check.formulas import check_formulas
 from carg.domain_check.static import check_counts, check_fields, check_lives, check_operations
+from carg.domain_check.trials import check_states, draw_trials
 from carg.world.load import load_world_text
 from carg.world.model import World
 
@@ -87,15 +88,15 @@ def test_a_sound_graph_has_no_fault() -> None:
     ("old", "new", "fault"),
     [
         (
-            "scrapped = [] }",
-            "scrapped = [], stolen = [] }",
+            "scrapped = []}",
+            "scrapped = [], stolen = []}",
             "[resources.tool.fields.status] nothing ever leads to 'stolen': no action has moves = \"... -> stolen\" or "
             "sets it; add one, or take the state out",
         ),
         (
             'moves = "open -> closed"',
             'moves = "open | closed"',
-            "[actions.bring_back.moves] lists every state, so it refuses nothing: leave moves out, or leave some states out",
+            "[actions.bring_back.moves] lists every state, so it refuses nothing: leave moves out, or some states",
         ),
         (
             'code = "deposit_too_small"\nfield = "member"',
@@ -135,7 +136,11 @@ def test_a_sound_formula_has_no_fault() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ("speed = 6.263,", "speed = 6.264,", "speed: 6.264 is stated, 6.263 is computed from `sqrt(energy * (1 - brake))`"),
+        (
+            "speed = 6.263,",
+            "speed = 6.264,",
+            "speed: 6.264 is stated, 6.263 is computed from `sqrt(energy * (1 - brake))`",
+        ),
         ("dangerous = false }", "dangerous = true }", "dangerous: True is stated, False is computed"),
         ("height = 2.0, brake = 0.0", "height = 9.0, brake = 0.0", "9.0 is outside the input's own range 0.5 to 4"),
         ("height = 2.0, brake = 0.0", "height = 0.5, brake = 0.0", "breaks the formula's own rule too_low"),
@@ -181,7 +186,9 @@ def test_a_spoiled_formula_is_a_fault(old: str, new: str, fault: str) -> None:
 def test_dimensions_are_compared(source: str, unit: str, fault: str | None) -> None:
     """Each output has the dimension of its unit; sums, exponents and functions take what they can."""
     output = f'is = "{source}", decimals = 3, unit = "{unit}"'
-    found = [line for line in formula_faults(spoil((LAST, output))) if ".example]" not in line and ".solve]" not in line]
+    found = [
+        line for line in formula_faults(spoil((LAST, output))) if ".example]" not in line and ".solve]" not in line
+    ]
 
     assert len(found) == (fault is not None), found
     assert fault is None or fault in found[0]
@@ -223,7 +230,7 @@ def test_the_small_world_is_sound_but_for_its_size(tmp_path: Path) -> None:
         (
             COUNT_RULE,
             'that = "count <= 99"',
-            ["[actions.lend.require] lend: too_many_loans `count <= 99` was never reached, in no grown and no changed state"],
+            ["[actions.lend.require] lend: too_many_loans `count <= 99` was never reached"],
         ),
         (
             COUNT_RULE,
@@ -236,17 +243,12 @@ def test_the_small_world_is_sound_but_for_its_size(tmp_path: Path) -> None:
         (
             '"loan.fee" = "min(500, loan.fee + late * day_fee)"',
             '"loan.fee" = "700"',
-            ["[actions.bring_back] bring_back: loan.fee, {'got': 700.0, 'keyword': 'maximum', 'limit': 500}, does not fit"],
+            ["[actions.bring_back] bring_back: loan.fee, {'got': 700.0, 'keyword': 'maximum',"],
         ),
         (
-            "\"loan.tool.status\" = \"'shelved'\"",
-            "\"loan.tool.status\" = \"'scrapped'\"",
-            ["[actions.bring_back] bring_back takes a tool from 'lent' to 'scrapped', a step that its life cycle status"],
-        ),
-        (
-            'always = ["deposit >= 0"]',
-            'always = ["paid < 10"]',
-            ["XX"],
+            '"loan.tool.status" = "\'shelved\'"',
+            '"loan.tool.status" = "\'scrapped\'"',
+            ["[actions.bring_back] bring_back takes a tool from 'lent' to 'scrapped', a step"],
         ),
     ],
 )
@@ -258,11 +260,30 @@ def test_a_spoiled_world_has_its_own_faults(tmp_path: Path, old: str, new: str, 
         assert any(fault in line for line in found), found
 
 
+def test_broken_invariants_are_a_fault() -> None:
+    """A grown state with a record against its invariant is told with the number of records."""
+    found, world = Findings("tools.toml"), world_of(TEXT)
+    trials = draw_trials(world, 2)
+    check_states(found, world, trials)
+    assert found.faults == {}
+
+    members = trials[0].opening.tables["member"]
+    key = next(iter(members))
+    members[key] = {**members[key], "deposit": -1.0}
+    check_states(found, world, trials)
+
+    assert [line.partition(" records")[0] for line in found.faults] == [
+        "tools.toml: [resources.member.always] member_inconsistent does not hold for 1"
+    ]
+
+
 def test_what_dies_out_is_a_warning(tmp_path: Path) -> None:
     """A state in which nearly all records end is told with its share."""
     report = check(tmp_path, TEXT)
 
-    assert any("[resources.loan.fields.status]" in line and "of the loans are 'closed'" in line for line in report.warnings)
+    assert any(
+        "[resources.loan.fields.status]" in line and "of the loans are 'closed'" in line for line in report.warnings
+    )
 
 
 # Files --------------------------------------------------------------------------------------------------------------

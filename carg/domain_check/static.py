@@ -48,9 +48,7 @@ def check_operations(found: Findings, world: World) -> None:
             if count > 1:
                 found.fault(entry, f"{count} rules have the code {code!r}; each error needs its own, or one rule")
         if names_every_state(world, operation):
-            found.fault(
-                f"{entry}.moves", "lists every state, so it refuses nothing: leave moves out, or leave some states out"
-            )
+            found.fault(f"{entry}.moves", "lists every state, so it refuses nothing: leave moves out, or some states")
         if operation.authored and len(codes := {rule.code for rule in all_rules(world, operation)}) > 12:
             found.warn(entry, f"{operation.name} has {len(codes)} errors; more than 12 are hard to read")
 

@@ -42,7 +42,7 @@ class Trial:
         return self.service.setting
 
 
-def draw_trials(found: Findings, world: World, services: int) -> list[Trial]:
+def draw_trials(world: World, services: int) -> list[Trial]:
     """`services` drawn services over all services of the world, each with a grown state."""
     surface = neutral_surface(world)
     tools = [tool_record(surface, operation) for operation in world.operations.values()]
