@@ -51,9 +51,8 @@ def _show(screen: Screen, made: Any, next_step: str, max_failed: float = 1.0) ->
         rows = [(name, count) for name, count in made.counts.items() if "/" not in name]
         rows += [(f"slots {name}", count) for name, count in made.slots.items() if count]
         screen.table(f"{made.stage}{' (was done already)' if made.again else ''}", ("what", "count"), rows)
-    parts = [(name, count) for name, count in made.counts.items() if "/" in name]
-    if parts:
-        screen.table("of these", ("what", "count"), parts)
+        if parts := [(name, count) for name, count in made.counts.items() if "/" in name]:
+            screen.table("of these", ("what", "count"), parts)
         screen.note(f"digest {made.digest[:16]}; next: {next_step}")
     check_failures(made, max_failed)
 
@@ -140,11 +139,9 @@ def filter_(screen: Screen, run: Path, workers: int | None, fresh: bool) -> None
 def run_(screen: Screen, file: Path, retry_failed: bool) -> None:
     """Walk the stages of a config that are due; safe to call again at any moment, and twice at once (exit 75)."""
     from carg.config import read_config
-    from carg.due import run_due
+    from carg.planning import show_run
 
-    config = read_config(file)
-    for made in run_due(config, screen, retry_failed=retry_failed):
-        _show(screen, made, f"carg status --run {config.folder}")
+    show_run(screen, read_config(file), retry_failed=retry_failed)
 
 
 @cli.command()

@@ -69,15 +69,20 @@ def run_due(config: Config, screen: Screen, *, retry_failed: bool = False) -> It
     visit = Visit(config, screen, until, retry_failed)
     with locked(config.folder, LOCK):
         for stage in STAGES:
-            if getattr(config, stage) is not None:
-                yield _STAGES[stage](visit)
+            settings = getattr(config, stage)
+            if settings is None:
+                continue
+            made = _STAGES[stage](visit)
+            yield made
+            if stage in ("expand", "generate"):
+                check_failures(made, settings.asking.max_failed)
 
 
 def _expand(visit: Visit) -> Made:
     settings, run = visit.config.expand, visit.config.run
     assert settings is not None
     with visit.screen.progress("expand", settings.tools, "tools") as advance:
-        made = expand(
+        return expand(
             visit.config.folder,
             domains=settings.domains,
             n_tools=settings.tools,
@@ -86,15 +91,13 @@ def _expand(visit: Visit) -> Made:
             road=_road(visit, "expand", settings.asking),
             on_count=visit.watch(advance),
         )
-    check_failures(made, settings.asking.max_failed)
-    return made
 
 
 def _generate(visit: Visit) -> Made:
     settings, run = visit.config.generate, visit.config.run
     assert settings is not None
     with visit.screen.progress("generate", settings.exchanges, "exchanges") as advance:
-        made = generate(
+        return generate(
             visit.config.folder,
             n_exchanges=settings.exchanges,
             seed=run.seed,
@@ -102,8 +105,6 @@ def _generate(visit: Visit) -> Made:
             road=_road(visit, "generate", settings.asking),
             on_count=visit.watch(advance),
         )
-    check_failures(made, settings.asking.max_failed)
-    return made
 
 
 def _filter(visit: Visit) -> Made:

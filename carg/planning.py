@@ -1,4 +1,4 @@
-"""`carg plan` and `carg status` as people see them."""
+"""`carg run`, `carg plan` and `carg status` as people see them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from carg.config import Asking, shares_of
+from carg.config import Asking, Config, shares_of
 from carg.console import Screen
 from carg.ledger import read_run
 from carg.status import read_status, total_cost
 from carg.store import is_done, read_parts
+
+
+def show_run(screen: Screen, config: Config, *, retry_failed: bool = False) -> None:
+    """Walks what is due, with a line for each stage; in JSON one list, also where an error ends the visit."""
+    from carg.due import run_due
+    from carg.pipeline import told
+
+    done = []
+    try:
+        for made in run_due(config, screen, retry_failed=retry_failed):
+            done.append(made)
+            if not screen.as_json:
+                counts = {**made.counts, **{f"slots {name}": count for name, count in made.slots.items() if count}}
+                listed = ", ".join(f"{count:,} {name}" for name, count in counts.items() if "/" not in name)
+                screen.result(f"{made.stage}: {'was done' if made.again else 'done'}: {listed or 'see the report'}")
+    finally:
+        if screen.as_json:
+            screen.json([told(made) for made in done])
 
 
 def show_plan(

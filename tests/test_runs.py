@@ -96,8 +96,10 @@ def test_a_config_is_walked_once_and_then_is_done(server: Loopback, seeds: Path,
     again = carg("--quiet", "--json", "run", "--config", config)
 
     assert (first[0], again[0], server.n_paid) == (0, 0, n_paid)
-    assert '"again": false' in first[1]
+    assert [made["again"] for made in orjson.loads(again[1])] == [True] * 3
+    assert [made["stage"] for made in orjson.loads(first[1])] == ["expand", "generate", "filter"]
     assert first[1].replace('"again": false', '"again": true') == again[1]
+    assert carg("run", "--config", config)[1].startswith("expand: was done: 14 tools, ")
     assert read_manifest(tmp_path / "run" / "expand", "expand")["counts"]["tools"] == 14
 
 
@@ -135,6 +137,22 @@ def test_money_of_the_run_is_counted_over_all_visits(server: Loopback, seeds: Pa
     assert carg("--quiet", "run", "--config", write_config(tmp_path, server))[0] == 0
     assert carg("--quiet", "run", "--config", write_config(tmp_path, server, "whole"))[0] == 0
     assert digests(tmp_path / "run") == digests(tmp_path / "whole")
+
+
+def test_a_run_with_too_many_failures_stops_there(server: Loopback, seeds: Path, tmp_path: Path, carg: Carg) -> None:
+    """Exit 3 at the stage, on every visit, and nothing is paid for on top of it, until the slots are tried again."""
+    server.shares = {"nonsense": 1.0}
+    config = write_config(tmp_path, server)
+
+    code, out, err = carg("--quiet", "run", "--config", config)
+
+    assert code == 3
+    assert out.startswith("expand: done: 0 tools")
+    assert "slots failed" in err
+    assert carg("--quiet", "run", "--config", config)[0] == 3
+    assert not (tmp_path / "run" / "generate").exists()
+    server.shares = {}
+    assert carg("--quiet", "run", "--config", config, "--retry-failed")[0] == 0
 
 
 def test_changed_settings_are_named(tmp_path: Path, carg: Carg) -> None:
