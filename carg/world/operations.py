@@ -63,7 +63,8 @@ def _search(run: Run) -> dict[str, Any]:
         keyed = [(run.frame.get(resource, key, sort_by), key) for key in found]
         known = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0])
         if run.values["order"] == "desc":
-            known = sorted(known[::-1], key=lambda pair: pair[0], reverse=True)
+            known.reverse()
+            known.sort(key=lambda pair: pair[0], reverse=True)
         found = [key for _, key in known] + [key for value, key in keyed if value is None]
     reads = tuple(run.frame.reads[start:])
     del run.frame.reads[start:]
