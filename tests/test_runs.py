@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -163,6 +165,27 @@ def test_changed_settings_are_named(tmp_path: Path, carg: Carg) -> None:
     assert code == 1
     assert "seed: 0 -> 5" in err
     assert "--fresh" in err
+
+
+def test_finetune_is_due_once_for_a_dataset(tmp_path: Path, carg: Carg, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets the settings of its table and the time that is left, and is not begun again for the same rows."""
+    told: list[Any] = []
+
+    def train(screen: Any, dataset: Path, out: Path, **options: Any) -> Any:
+        told.append((dataset, out, options))
+        return SimpleNamespace(parameters=5, conversations=7, steps=3, loss=0.5)
+
+    monkeypatch.setattr("carg.training.train", train)
+    config = write_config(tmp_path, None)
+    config.write_text(config.read_text() + '[finetune]\ninit = "tiny"\nlora-rank = 2\nminutes = 9\n')
+
+    outs = [carg("--quiet", "run", "--config", config)[1] for _ in range(2)]
+
+    run = tmp_path / "run"
+    options = {"init": "tiny", "lora_rank": 2, "seed": 0, "max_minutes": 9, "until": math.inf}
+    assert told == [(run / "dataset", run / "model", options)]
+    assert "finetune: done: 5 parameters, 7 conversations, 3 steps" in outs[0]
+    assert "finetune: was done" in outs[1]
 
 
 @pytest.mark.parametrize(
