@@ -79,6 +79,8 @@ class Pace:
     BURST_S = 1.0
     LOW = 0.1
     """Share of a limit below which calls are spread."""
+    LONGEST_STEP_S = 60.0
+    """A limit of a day that is spent is told by a 429, which ends the visit; waiting for it here would not."""
 
     def reserve(self) -> float:
         """0 where a call may begin now (it is counted), else the seconds to wait before asking again."""
@@ -106,7 +108,7 @@ class Pace:
             taken = limit - left if limit else share
             self._steps.pop(scarce, None)
             if is_low and taken > 0:
-                self._steps[scarce] = min(reset_s, reset_s * share / taken)
+                self._steps[scarce] = min(reset_s, reset_s * share / taken, self.LONGEST_STEP_S)
 
     def note(self, n_tokens: int) -> None:
         """Counts the tokens of a reply."""

@@ -68,6 +68,14 @@ def test_a_limit_that_is_near_sets_the_pace_at_which_it_fills(clock: Clock) -> N
     assert [pace.reserve() for _ in range(100)] == [0.0] * 100
 
 
+def test_no_pause_is_longer_than_a_minute(clock: Clock) -> None:
+    """A daily limit that is spent holds each call back a minute at most: its refusal then ends the visit."""
+    pace = Pace()
+    pace.learn({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6h"})
+
+    assert begun(pace, clock, 120) == 3
+
+
 def test_tokens_are_paced_by_what_a_call_takes(clock: Clock) -> None:
     """9,500 of 10,000 tokens come back in a minute; calls of 500 tokens then begin some 19 times a minute."""
     pace = Pace()
