@@ -18,8 +18,10 @@ from carg.world.openings import broken_invariants, draw_actor, recount
 from carg.world.run import Actor, execute
 from carg.world.state import State
 
-ATTEMPTS = 150
-TRIALS = 5
+ATTEMPTS = 120
+TRIALS = 8
+CALLS = 12
+"""Tries to draw arguments at all, before a state is given up: it may hold no record to name."""
 CLONES = (2, 24)
 REPAIRS = 30
 
@@ -30,6 +32,8 @@ def find_case(trials: list[Trial], operation: Operation, rule: Rule, owner: Reso
     rng = Random(f"search/{operation.name}/{rule.code}/{hit}")
     for trial in rng.sample(mine, min(TRIALS, len(mine))):
         search = _Search(trial, operation, rule, owner, rng)
+        if not any(search.can_call() for _ in range(CALLS)):
+            continue
         if any(search.attempt(hit) for _ in range(ATTEMPTS)):
             return True
     return False
@@ -99,6 +103,10 @@ class _Search:
 
     def _spec(self, table: str, name: str) -> FieldSpec:
         return self.world.resources[table].fields[name]
+
+    def can_call(self) -> bool:
+        """Whether arguments can be drawn that fit the definition."""
+        return self._arguments(self.trial.singles.state) is not None
 
     def attempt(self, hit: bool) -> bool:
         """One random call in one changed state; whether it is what was looked for."""
