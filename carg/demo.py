@@ -65,7 +65,7 @@ def judge_model(run: Path, model: Path, n_judged: int = N_JUDGED) -> Judged | No
 
     gtm = load_gtm(model)
     most = gtm.model.config.max_position_embeddings - ROOM
-    chosen = []
+    chosen: list[dict[str, Any]] = []
     for split in ("test_tools", "test_domains", "validation"):
         for row in read_rows(run / "dataset", "simulator", split):
             fits = row["messages"][2]["train"] and len(prompt_ids(gtm.tokenizer, [row["messages"][:2]])[0]) <= most
@@ -126,7 +126,9 @@ def _judge(rows: list[dict[str, Any]], asked: list[_Asked], texts: list[str]) ->
         scores.append(len(found))
     best = scores.index(max(scores))
     call, truth = rows[best]["messages"][1]["content"], rows[best]["messages"][2]["content"]
-    return Judged(len(rows), *counts.values(), call, truth, texts[best])
+    return Judged(
+        len(rows), counts["readable"], counts["valid"], counts["same"], counts["exact"], call, truth, texts[best]
+    )
 
 
 def _last_screen(

@@ -21,7 +21,7 @@ from carg.world.conventions import case_words
 from carg.world.expressions import Expression
 from carg.world.functions import day_to_date
 from carg.world.generic import DEFAULT_PAGE
-from carg.world.model import Input, Operation, Resource, Rule, World
+from carg.world.model import FieldSpec, Input, Operation, Resource, Rule, World
 from carg.world.presenting import Surface, body_schema, nullable
 from carg.world.wording import fault_code, fault_status, style_code
 
@@ -314,7 +314,41 @@ def describe(surface: Surface, operation: Operation, params: Mapping[str, Param]
         lines += _where(formula.lets, names)
     if operation.kind == "action":
         lines += _effects(surface, operation, names) + _where(operation.lets, names)
+        lines += _returned(operation, names)
+    lines += _beginnings(surface, operation, names)
     return " ".join(lines)
+
+
+def _returned(operation: Operation, names: Mapping[str, str]) -> list[str]:
+    made = [f"{name} = {express(made, names)}" for name, made in operation.returns if name and made.type.kind != "record"]
+    return [f"Returns {', '.join(made)}."] if made else []
+
+
+def _beginnings(surface: Surface, operation: Operation, names: Mapping[str, str]) -> list[str]:
+    """How fields of new records begin that the call does not give: what a model must know to answer with them."""
+    given = {creation.resource: set(creation.values) for creation in operation.creates}
+    if operation.kind == "create":
+        given[operation.subject] = set()
+    made = []
+    for resource, named in given.items():
+        cells = [
+            f"{names.get('.' + spec.name, spec.name)} = {begins}"
+            for spec in surface.world.resources[resource].fields.values()
+            if spec.name not in named and (begins := _begins(spec, names)) is not None
+        ]
+        if cells:
+            made.append(f"A new {resource.replace('_', ' ')} begins with {', '.join(cells)}.")
+    return made
+
+
+def _begins(spec: FieldSpec, names: Mapping[str, str]) -> str | None:
+    if spec.start is not None:
+        return express(spec.start, names)
+    if spec.kind == "life":
+        return repr(spec.starts)
+    if spec.kind in ("date", "time") and spec.low == spec.high == 0:
+        return "now" if spec.kind == "time" else "today"
+    return None
 
 
 def _where(lets: Iterable[tuple[str, Expression]], names: Mapping[str, str]) -> list[str]:
@@ -457,16 +491,7 @@ def all_rules(world: World, operation: Operation) -> tuple[Rule, ...]:
         for rule in resource.always:
             if _touches(resource, rule, touched, operation):
                 rules.append(rule)
-    return tuple(dict.fromkeys(rules_key(rule) for rule in rules) and _unique(rules))
-
-
-def rules_key(rule: Rule) -> str:
-    """What makes a rule the same as another in a tool's list of errors."""
-    return rule.code
-
-
-def _unique(rules: Iterable[Rule]) -> list[Rule]:
-    return list({rule.code: rule for rule in rules}.values())
+    return tuple({rule.code: rule for rule in rules}.values())
 
 
 def _touches(resource: Resource, rule: Rule, touched: set[tuple[str, str]], operation: Operation) -> bool:
