@@ -19,8 +19,10 @@ MOST_LOGS = 28
 """Records kept of a resource that nothing refers to and nothing ends: logs would fill every prompt."""
 TERMINAL_KEPT = 0.45
 """Share of finished records that stay."""
-MOST_OPERATIONS = 220
+MOST_OPERATIONS = 300
 """Operations that make an opening, at most: by then every table is filled and every status met."""
+LEFT_UNDONE = 20
+"""In the last so many operations, due things are left for whoever calls."""
 TRIES = 4
 BARRED_DAYS = 6
 """How long a due thing that was refused is left alone at most, in days; else a third of its window."""
@@ -69,11 +71,12 @@ def grow_state(setting: Setting, rng: Random) -> State:
     ]
     barred: dict[tuple[str, str], int] = {}
     done = 0
-    for _ in range(steps):
+    for step in range(steps):
         if done >= MOST_OPERATIONS:
             break
         state.now = _next_moment(state.now, world.days * DAY_S / steps, rng)
-        done += _step(setting, state, rng, moves, dues, makers, barred)
+        left = step < steps * 0.93 and done < MOST_OPERATIONS - LEFT_UNDONE
+        done += _step(setting, state, rng, moves, dues if left else [], makers, barred)
     thin(setting, state, rng)
     state.now += rng.randint(1, 6) * 3600 + rng.randrange(60) * 60
     return state
