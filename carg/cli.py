@@ -59,16 +59,34 @@ def _show(screen: Screen, made: Any, next_step: str, max_failed: float = 1.0) ->
 
 @cli.command()
 @run_option
-@click.option("--domains", "-d", multiple=True, help="Domain names or files; default: all that have a world (with an LLM: all).")
+@click.option(
+    "--domains", "-d", multiple=True, help="Domain names or files; default: all that have a world (with an LLM: all)."
+)
 @click.option("--tools", type=click.IntRange(1), help="Tools in all, shared fairly; default: all that the worlds hold.")
-@click.option("--instances", type=click.IntRange(1), default=4, show_default=True, help="Conventions drawn for each service.")
+@click.option(
+    "--instances", type=click.IntRange(1), default=4, show_default=True, help="Conventions drawn for each service."
+)
 @seed_option
 @backend_options
 @retry_option
 @fresh_option
 @click.pass_obj
-def expand(screen: Screen, /, run: Path, domains: tuple[str, ...], tools: int | None, instances: int, seed: int, retry_failed: bool, fresh: bool, **options: Any) -> None:
-    """Make tools and conventions, from worlds or by an LLM."""
+def expand(
+    screen: Screen,
+    /,
+    run: Path,
+    domains: tuple[str, ...],
+    tools: int | None,
+    instances: int,
+    seed: int,
+    retry_failed: bool,
+    fresh: bool,
+    **options: Any,
+) -> None:
+    """Make tools and conventions, from worlds or by an LLM.
+
+    Example: carg expand --run outputs/mine -d beekeeping -d banking --tools 60
+    """
     from carg.pipeline import expand as work
 
     with screen.progress("expand", tools, "tools") as advance:
@@ -87,15 +105,30 @@ def expand(screen: Screen, /, run: Path, domains: tuple[str, ...], tools: int | 
 
 @cli.command()
 @run_option
-@click.option("--exchanges", type=click.IntRange(1), default=4000, show_default=True, help="Calls with answers, in all.")
+@click.option(
+    "--exchanges", type=click.IntRange(1), default=4000, show_default=True, help="Calls with answers, in all."
+)
 @seed_option
 @width_option
 @backend_options
 @retry_option
 @fresh_option
 @click.pass_obj
-def generate(screen: Screen, /, run: Path, exchanges: int, seed: int, workers: int | None, retry_failed: bool, fresh: bool, **options: Any) -> None:
-    """Make calls, answers and sessions for the tools of a run."""
+def generate(
+    screen: Screen,
+    /,
+    run: Path,
+    exchanges: int,
+    seed: int,
+    workers: int | None,
+    retry_failed: bool,
+    fresh: bool,
+    **options: Any,
+) -> None:
+    """Make calls, answers and sessions for the tools of a run.
+
+    Example: carg generate --run outputs/mine --exchanges 20000
+    """
     from carg.pipeline import generate as work
 
     with screen.progress("generate", exchanges, "exchanges") as advance:
@@ -117,7 +150,10 @@ def generate(screen: Screen, /, run: Path, exchanges: int, seed: int, workers: i
 @fresh_option
 @click.pass_obj
 def filter_(screen: Screen, run: Path, workers: int | None, fresh: bool) -> None:
-    """Check every exchange, write shards, and say why the rest was dropped."""
+    """Check every exchange, write shards, and say why the rest was dropped.
+
+    Example: carg filter --run outputs/mine
+    """
     from carg.pipeline import filter_sessions, told
 
     with screen.progress("filter", None, "exchanges") as advance:
@@ -125,11 +161,22 @@ def filter_(screen: Screen, run: Path, workers: int | None, fresh: bool) -> None
     if screen.as_json:
         screen.json(told(made))
         return
-    for heading, title in (("rows", "Rows"), ("exchanges", "Exchanges"), ("reason", "Dropped, by reason"), ("mix", "Mix kept"), ("split", "Exchanges by split")):
-        rows = [(name.partition("/")[2], count) for name, count in made.counts.items() if name.startswith(f"{heading}/")]
+    for heading, title in (
+        ("rows", "Rows"),
+        ("exchanges", "Exchanges"),
+        ("reason", "Dropped, by reason"),
+        ("mix", "Mix kept"),
+        ("split", "Exchanges by split"),
+    ):
+        rows = [
+            (name.partition("/")[2], count) for name, count in made.counts.items() if name.startswith(f"{heading}/")
+        ]
         if rows:
             screen.table(title, ("what", "count"), rows)
-    screen.note(f"{run}/dataset loads with datasets.load_dataset; {run}/report.html shows samples; next: carg finetune --run {run}")
+    screen.note(
+        f"{run}/dataset loads with datasets.load_dataset; {run}/report.html shows samples; "
+        f"next: carg finetune --run {run}"
+    )
 
 
 @cli.command("run")
@@ -137,7 +184,10 @@ def filter_(screen: Screen, run: Path, workers: int | None, fresh: bool) -> None
 @retry_option
 @click.pass_obj
 def run_(screen: Screen, file: Path, retry_failed: bool) -> None:
-    """Walk the stages of a config that are due; safe to call again at any moment, and twice at once (exit 75)."""
+    """Walk the stages of a config that are due; safe to call again at any moment, and twice at once (exit 75).
+
+    Example: carg run --config nightly.toml
+    """
     from carg.config import read_config
     from carg.planning import show_run
 
@@ -148,7 +198,10 @@ def run_(screen: Screen, file: Path, retry_failed: bool) -> None:
 @run_option
 @click.pass_obj
 def status(screen: Screen, run: Path) -> None:
-    """Where a run stands: stages, counts, journals, cost so far. Takes no lock."""
+    """Where a run stands: stages, counts, journals, cost so far. Takes no lock.
+
+    Example: carg --json status --run outputs/mine
+    """
     from carg.planning import show_status
 
     show_status(screen, run)
@@ -157,12 +210,19 @@ def status(screen: Screen, run: Path) -> None:
 @cli.command()
 @run_option
 @click.option("--domains", "-d", multiple=True, help="Domains of which tools are to be made; default: all.")
-@click.option("--tools", type=click.IntRange(0), default=2000, show_default=True, help="Tools to be made, if none are there.")
-@click.option("--exchanges", type=click.IntRange(0), default=4000, show_default=True, help="Calls with answers, in all.")
+@click.option(
+    "--tools", type=click.IntRange(0), default=2000, show_default=True, help="Tools to be made, if none are there."
+)
+@click.option(
+    "--exchanges", type=click.IntRange(0), default=4000, show_default=True, help="Calls with answers, in all."
+)
 @backend_options
 @click.pass_obj
 def plan(screen: Screen, /, run: Path, domains: tuple[str, ...], tools: int, exchanges: int, **options: Any) -> None:
-    """Forecast calls, tokens, dollars and time of expand and generate by a model, and how sure that is."""
+    """Forecast calls, tokens, dollars and time of expand and generate by a model, and how sure that is.
+
+    Example: carg plan --backend openai/gpt-5-mini --tools 500 --exchanges 10000
+    """
     from carg.config import Asking
     from carg.planning import show_plan
 
@@ -184,18 +244,40 @@ def plan(screen: Screen, /, run: Path, domains: tuple[str, ...], tools: int, exc
 @click.option("--row-tokens", type=int, help="Tokens that go through the model at once: sets the memory needed.")
 @click.option("--batch-tokens", type=int, help="Tokens of one optimizer step.")
 @click.option("--lr", type=float, help="Highest learning rate.")
-@click.option("--lora-rank", type=int, default=0, show_default=True, help="Low-rank adapters, merged at the end; 0: all weights.")
-@click.option("--eval-every", type=int, default=0, show_default=True, help="Steps between measurements on held-out splits; 0: at the end.")
+@click.option(
+    "--lora-rank", type=int, default=0, show_default=True, help="Low-rank adapters, merged at the end; 0: all weights."
+)
+@click.option(
+    "--eval-every",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Steps between measurements on held-out splits; 0: at the end.",
+)
 @click.option("--checkpoint-every", type=int, default=200, show_default=True, help="Steps between checkpoints.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda.")
 @seed_option
 @fresh_option
 @click.pass_obj
-def finetune(screen: Screen, /, run: Path, dataset: Path | None, out: Path | None, minutes: float | None, fresh: bool, **options: Any) -> None:
-    """Train the tool simulator on the shards; goes on where it was interrupted."""
+def finetune(
+    screen: Screen,
+    /,
+    run: Path,
+    dataset: Path | None,
+    out: Path | None,
+    minutes: float | None,
+    fresh: bool,
+    **options: Any,
+) -> None:
+    """Train the tool simulator on the shards; goes on where it was interrupted.
+
+    Example: carg finetune --run outputs/mine --init tiny --minutes 10
+    """
     from carg.training import train
 
-    report = train(screen, dataset or run / "dataset", out or run / "model", fresh=fresh, max_minutes=minutes, **options)
+    report = train(
+        screen, dataset or run / "dataset", out or run / "model", fresh=fresh, max_minutes=minutes, **options
+    )
     if screen.as_json:
         from carg.pipeline import told
 
@@ -206,17 +288,38 @@ def finetune(screen: Screen, /, run: Path, dataset: Path | None, out: Path | Non
 @run_option
 @click.option("--service", help="domain/service, a domain, or an instance id; default: the first of the run.")
 @click.option("--tool", help="A tool that must be among those shown.")
-@click.option("--backend", "-b", multiple=True, default=("world",), show_default=True, help="world, gtm:DIR, or a litellm model; several: side by side.")
+@click.option(
+    "--backend",
+    "-b",
+    multiple=True,
+    default=("world",),
+    show_default=True,
+    help="world, gtm:DIR, or a litellm model; several: side by side.",
+)
 @click.option("--api-base", help="URL of an OpenAI-compatible server.")
 @click.option("--chat", is_flag=True, help="One call a line from stdin, over one state.")
 @click.option("--system", "show_system", is_flag=True, help="Print what the model reads of the service, and end.")
 @seed_option
 @click.argument("call", required=False)
 @click.pass_obj
-def simulate(screen: Screen, run: Path, service: str | None, tool: str | None, backend: tuple[str, ...], api_base: str | None, chat: bool, show_system: bool, seed: int, call: str | None) -> None:
+def simulate(
+    screen: Screen,
+    run: Path,
+    service: str | None,
+    tool: str | None,
+    backend: tuple[str, ...],
+    api_base: str | None,
+    chat: bool,
+    show_system: bool,
+    seed: int,
+    call: str | None,
+) -> None:
     """Answer CALL as a service of the run would: {"tool": ..., "arguments": {...}} or its own syntax.
 
     Without CALL, an example is drawn.
+
+    \b
+    Example: carg simulate --run outputs/mine -b world -b gtm:outputs/mine/model
     """
     from carg.simulate import open_simulation
     from carg.talking import talk
@@ -237,7 +340,10 @@ def simulate(screen: Screen, run: Path, service: str | None, tool: str | None, b
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.pass_obj
 def import_(screen: Screen, run: Path, show_refused: bool, seed: int, fresh: bool, files: tuple[Path, ...]) -> None:
-    """Turn tool definitions of others (OpenAI lists, MCP tools/list, ...) into the tools of a run."""
+    """Turn tool definitions of others (OpenAI lists, MCP tools/list, ...) into the tools of a run.
+
+    Example: carg import my-tools.json --run outputs/mine
+    """
     from collections import Counter
 
     from carg.pipeline import import_tools
@@ -247,7 +353,9 @@ def import_(screen: Screen, run: Path, show_refused: bool, seed: int, fresh: boo
     if not screen.as_json and refusals:
         screen.table("Refused", ("reason", "entries"), reasons.most_common())
         if show_refused:
-            screen.table("Each", ("file", "entry", "reason"), [(Path(r.file).name, r.entry, r.reason) for r in refusals])
+            screen.table(
+                "Each", ("file", "entry", "reason"), [(Path(r.file).name, r.entry, r.reason) for r in refusals]
+            )
     _show(screen, made, f"carg generate --run {run} --exchanges N (calls only), or with --backend MODEL")
 
 
@@ -260,14 +368,25 @@ def domains() -> None:
 @click.option("--worlds", is_flag=True, help="Only those with a world.")
 @click.pass_obj
 def domains_list(screen: Screen, worlds: bool) -> None:
-    """The domains that ship, or those of CARG_DOMAINS."""
+    """The domains that ship, or those of CARG_DOMAINS.
+
+    Example: carg domains list --worlds
+    """
     from carg.domains import list_seeds
 
     seeds = [seed for seed in list_seeds() if seed.has_world or not worlds]
     if screen.as_json:
-        screen.json([{"name": s.name, "category": s.category, "title": s.title, "world": s.has_world, "held_out": s.held_out} for s in seeds])
+        screen.json(
+            [
+                {"name": s.name, "category": s.category, "title": s.title, "world": s.has_world, "held_out": s.held_out}
+                for s in seeds
+            ]
+        )
         return
-    rows = [(seed.category, seed.name, seed.title, "world" if seed.has_world else "", "held out" if seed.held_out else "") for seed in seeds]
+    rows = [
+        (seed.category, seed.name, seed.title, "world" if seed.has_world else "", "held out" if seed.held_out else "")
+        for seed in seeds
+    ]
     screen.table(f"{len(seeds)} domains", ("category", "name", "title", "", ""), rows)
 
 
@@ -275,19 +394,27 @@ def domains_list(screen: Screen, worlds: bool) -> None:
 @click.argument("name")
 @click.pass_obj
 def domains_show(screen: Screen, name: str) -> None:
-    """A domain: summary, topics, and the services and tools of its world."""
+    """A domain: summary, topics, and the services and tools of its world.
+
+    Example: carg domains show beekeeping
+    """
     from carg.talking import show_domain
 
     show_domain(screen, name)
 
 
 @domains.command("check")
-@click.option("--services", default=40, show_default=True, help="Drawn services to grow per world.")
+@click.option(
+    "--services", type=click.IntRange(1), default=40, show_default=True, help="Drawn services to grow per world."
+)
 @width_option
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.pass_obj
 def domains_check(screen: Screen, services: int, workers: int | None, files: tuple[Path, ...]) -> None:
-    """Check FILES (default: all): seeds for form, worlds by growing and calling them."""
+    """Check FILES (default: all): seeds for form, worlds by growing and calling them.
+
+    Example: carg domains check drafts/falconry.toml
+    """
     from carg.talking import check_files
 
     check_files(screen, files, services, workers)
@@ -297,15 +424,32 @@ def domains_check(screen: Screen, services: int, workers: int | None, files: tup
 @click.option("--out", type=click.Path(path_type=Path), help="The file; default: drafts/NAME.toml.")
 @click.option("--category", default="", help="Title of its category, where the list of domains has none.")
 @click.option("--rounds", type=click.IntRange(1), default=12, show_default=True, help="Times the model may mend it.")
-@click.option("--services", default=40, show_default=True, help="Drawn services to grow when it is checked.")
+@click.option(
+    "--services",
+    type=click.IntRange(1),
+    default=40,
+    show_default=True,
+    help="Drawn services to grow when it is checked.",
+)
 @seed_option
 @backend_options
 @click.argument("title")
 @click.pass_obj
 def domains_draft(
-    screen: Screen, /, out: Path | None, category: str, rounds: int, services: int, seed: int, title: str, **options: Any
+    screen: Screen,
+    /,
+    out: Path | None,
+    category: str,
+    rounds: int,
+    services: int,
+    seed: int,
+    title: str,
+    **options: Any,
 ) -> None:
-    """Let a model write a world for TITLE (or a domain of the list), and mend it until the checker is content."""
+    """Let a model write a world for TITLE (or a domain of the list), and mend it until the checker is content.
+
+    Example: carg domains draft "Falconry" --backend openai/gpt-5
+    """
     from carg.talking import show_draft
 
     if (road := make_road(seed, options)) is None:
@@ -322,7 +466,10 @@ def stats() -> None:
 @run_option
 @click.pass_obj
 def stats_leaks(screen: Screen, run: Path) -> None:
-    """What a linear classifier guesses from the call alone, by class of fault; and repeated session shapes."""
+    """What a linear classifier guesses from the call alone, by class of fault; and repeated session shapes.
+
+    Example: carg stats leaks --run outputs/mine
+    """
     from carg.talking import show_leaks
 
     show_leaks(screen, run)
@@ -332,7 +479,10 @@ def stats_leaks(screen: Screen, run: Path) -> None:
 @run_option
 @click.pass_obj
 def stats_tools(screen: Screen, run: Path) -> None:
-    """Tools by domain: authored and generic, skeletons, near duplicates."""
+    """Tools by domain: authored and generic, skeletons, near duplicates.
+
+    Example: carg stats tools --run outputs/mine
+    """
     from carg.talking import show_tools
 
     show_tools(screen, run)
@@ -342,7 +492,10 @@ def stats_tools(screen: Screen, run: Path) -> None:
 @run_option
 @click.pass_obj
 def stats_teacher(screen: Screen, run: Path) -> None:
-    """How often the models of `generate --backend MODEL` agreed with executed truth, by kind of call."""
+    """How often the models of `generate --backend MODEL` agreed with executed truth, by kind of call.
+
+    Example: carg stats teacher --run outputs/mine
+    """
     from carg.stages.teacher import truth_pairs
     from carg.stats.teacher import measure_teacher
     from carg.talking import show_table
@@ -352,13 +505,20 @@ def stats_teacher(screen: Screen, run: Path) -> None:
 
 @cli.command()
 @run_option
-@click.option("--exchanges", default=5000, show_default=True, help="Calls with answers, in all.")
-@click.option("--minutes", default=2.0, show_default=True, help="Training time.")
+@click.option(
+    "--exchanges", type=click.IntRange(1), default=5000, show_default=True, help="Calls with answers, in all."
+)
+@click.option(
+    "--minutes", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True, help="Training time."
+)
 @seed_option
 @fresh_option
 @click.pass_obj
 def demo(screen: Screen, run: Path, exchanges: int, minutes: float, seed: int, fresh: bool) -> None:
-    """The whole journey on the worlds that ship: expand, generate, filter, finetune, simulate."""
+    """The whole journey on the worlds that ship: expand, generate, filter, finetune, simulate.
+
+    Example: carg demo --run outputs/demo --minutes 5
+    """
     from carg.demo import show_demo
 
     show_demo(screen, run, exchanges=exchanges, minutes=minutes, seed=seed, fresh=fresh)
@@ -377,9 +537,6 @@ def main() -> None:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         code = 130
     except CargError as fault:
-        print(f"error: {fault.message}", file=sys.stderr)
-        if fault.hint:
-            print(f"mend: {fault.hint}", file=sys.stderr)
+        Screen().error(fault.message, fault.hint)
         code = fault.exit_code
     sys.exit(code if isinstance(code, int) else 0)
-

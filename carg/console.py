@@ -24,6 +24,10 @@ class Screen:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
+    def error(self, message: str, hint: str) -> None:
+        """A known failure: what and where, then how to mend it, on stderr, however quiet."""
+        print(f"error: {message}" + (f"\nmend: {hint}" if hint else ""), file=sys.stderr, flush=True)
+
     def result(self, text: str) -> None:
         """A line of the result, on stdout."""
         print(text, flush=True)

@@ -35,8 +35,9 @@ def show_demo(screen: Screen, run: Path, *, exchanges: int, minutes: float, seed
     """Run every stage, then tell what came of it."""
     from carg.pipeline import expand, filter_sessions, generate
     from carg.store import set_aside
-    from carg.training import train
+    from carg.training import need_extra, train
 
+    need_extra()
     began = time.monotonic()
     if fresh:
         set_aside(run)
@@ -50,14 +51,16 @@ def show_demo(screen: Screen, run: Path, *, exchanges: int, minutes: float, seed
         filtered = filter_sessions(run, on_count=advance)
     screen.note(f"4/5 finetune: a tiny model from scratch, {minutes:g} minutes")
     model = run / "model"
-    report = train(screen, run / "dataset", model, fresh=False, init="tiny", max_minutes=minutes, epochs=100.0, seed=seed)
+    report = train(
+        screen, run / "dataset", model, fresh=False, init="tiny", max_minutes=minutes, epochs=100.0, seed=seed
+    )
     screen.note("5/5 simulate: the model answers calls of tools that it never saw")
     judged = judge_model(run, model)
     _last_screen(screen, run, expanded.counts, filtered.counts, report, judged, time.monotonic() - began)
 
 
 def judge_model(run: Path, model: Path, n_judged: int = N_JUDGED) -> Judged | None:
-    """The model's answers to the first calls of held-out rows, decoded as `carg simulate` does; None where there are none."""
+    """The model's answers to the first calls of held-out rows, decoded as in `carg simulate`; None without such."""
     from carg.gtm.decode import answer, load_gtm
     from carg.gtm.tokens import prompt_ids
     from carg.scene import open_book
@@ -74,7 +77,9 @@ def judge_model(run: Path, model: Path, n_judged: int = N_JUDGED) -> Judged | No
     if not chosen:
         return None
     asked = [_read_asked(open_book(run), row) for row in chosen]
-    texts = answer(gtm, [row["messages"][:2] for row in chosen], max_new_tokens=ROOM - 100, schema=[a.schema for a in asked])
+    texts = answer(
+        gtm, [row["messages"][:2] for row in chosen], max_new_tokens=ROOM - 100, schema=[a.schema for a in asked]
+    )
     return _judge(chosen, asked, texts)
 
 
@@ -143,12 +148,17 @@ def _last_screen(
     if screen.as_json:
         from carg.pipeline import told
 
-        screen.json({"run": str(run), "expand": expanded, "filter": filtered, "judged": told(judged) if judged else None})
+        screen.json(
+            {"run": str(run), "expand": expanded, "filter": filtered, "judged": told(judged) if judged else None}
+        )
         return
     rows = [
         ("tools", f"{expanded['tools']:,} in {expanded['worlds']} worlds ({expanded['authored']:,} authored)"),
         ("conventions", f"{expanded['instances']:,} instances of {expanded['services']} services"),
-        ("exchanges kept", f"{filtered['exchanges/kept']:,} of {filtered['exchanges/read']:,} in {filtered['rows/kept']:,} rows"),
+        (
+            "exchanges kept",
+            f"{filtered['exchanges/kept']:,} of {filtered['exchanges/read']:,} in {filtered['rows/kept']:,} rows",
+        ),
         ("dataset", f"{run}/dataset   (datasets.load_dataset('{run}/dataset', 'simulator'))"),
         ("report", f"{run}/report.html"),
         ("model", f"{run}/model   ({report.parameters / 1e6:.1f} M parameters, {report.tokens:,} tokens seen)"),
@@ -171,9 +181,9 @@ def _show_judged(screen: Screen, judged: Judged) -> None:
     screen.result(f"the world answers:\n  {_short(judged.truth)}")
     screen.result(f"the tiny model answers:\n  {_short(judged.answer)}")
     screen.result(
-        f"Of {judged.asked} such calls it answered {judged.readable} readably, {judged.valid} in a valid form (a grammar "
-        f"holds it to the form where answers are JSON), {judged.same_outcome} with the right outcome, {judged.exact} "
-        "exactly. This is the best of them. Minutes of training teach the form, not the work: that is what the data, a "
+        f"Of {judged.asked} such calls it answered {judged.readable} readably, {judged.valid} in a valid form (a "
+        f"grammar holds it to the form where answers are JSON), {judged.same_outcome} with the right outcome, "
+        f"{judged.exact} exactly. This is the best of them. Minutes of training teach the form, not the work: that is what the data, a "
         "1.5 B model and a GPU are for."
     )
 

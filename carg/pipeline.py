@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -73,12 +74,29 @@ def check_failures(made: Made, max_failed: float) -> None:
 def _done(folder: Path, stage: str, road: Any = None) -> Made | None:
     if not is_done(folder, stage):
         return None
-    found = read_manifest(folder, stage)
+    found = _read_made(folder, stage)
     made = Made(stage, found["counts"], found["digest"], again=True, slots=found.get("slots", {}))
-    if road is not None and road.retry_failed and made.slots.get("failed"):
+    retried = road is not None and road.retry_failed and made.slots.get("failed")
+    if retried or _missing_parts(folder, found):
         unfinish(folder, stage)
         return None
     return made
+
+
+def _read_made(folder: Path, stage: str) -> dict[str, Any]:
+    """The manifest of a stage. Raises StoreError where the stage is not finished, or it is of something else."""
+    found = read_manifest(folder, stage)
+    if isinstance(found.get("counts"), dict) and isinstance(found.get("digest"), str):
+        return found
+    raise StoreError(
+        f"{folder / f'{stage}.manifest.json'}: not a manifest of carg {stage}",
+        "choose another --run, or make the stage anew with --fresh: it sets aside what is there",
+    )
+
+
+def _missing_parts(folder: Path, manifest: dict[str, Any]) -> list[str]:
+    """Part files that were there when the stage was finished: a lost one is made again, never passed over."""
+    return [name for name in manifest.get("parts", ()) if not (folder / name).exists()]
 
 
 def _finish_road(folder: Path, stage: str, told: Any) -> Made:
@@ -90,17 +108,26 @@ def _finish_road(folder: Path, stage: str, told: Any) -> Made:
 
 
 def _finish(folder: Path, stage: str, counts: dict[str, int], digest: str, more: dict[str, Json] | None = None) -> Made:
-    write_manifest(folder, stage, {"counts": counts, "digest": digest, **(more or {})})
+    made = sorted(path.name for path in folder.glob("*-[0-9]*.jsonl"))
+    write_manifest(folder, stage, {"counts": counts, "digest": digest, "parts": made, **(more or {})})
     return Made(stage, counts, digest)
 
 
 def _prepare(run: Path, stage: str, settings: dict[str, Json], *, fresh: bool) -> Path:
+    """The folder of the stage, with its settings; settings under which nothing was made yet bind nobody."""
     folder = run / stage
     if fresh:
         set_aside(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    settled = folder / f"{stage}.settings.json"
+    if folder.is_dir() and all(path == settled or not path.stat().st_size for path in folder.iterdir()):
+        settled.unlink(missing_ok=True)
     check_fingerprint(folder, stage, settings)
     return folder
+
+
+def _file_digests(seeds: Sequence[Seed]) -> dict[str, str]:
+    """What tells that the file of a world was changed: what is executed is the file as it is now."""
+    return {item.name: hashlib.sha256(item.path.read_bytes()).hexdigest()[:16] for item in seeds if item.has_world}
 
 
 def expand(
@@ -117,8 +144,11 @@ def expand(
     """Tools and instances, from worlds, or by a model where a `road` is given. Goes on where it was stopped."""
     seeds = choose_seeds(domains, worlds=road is None)
     backend = road.fingerprint if road is not None else {"backend": "world"}
+    if road is not None and n_tools is None:
+        raise ConfigError("a model needs to know how many tools to make", "give --tools N")
     settings = {
         "domains": [item.name for item in seeds],
+        "worlds": _file_digests(seeds) if road is None else None,
         "tools": n_tools,
         "instances": None if road is not None else n_instances,
         "seed": seed,
@@ -135,8 +165,7 @@ def expand(
             return _finish(folder, "expand", {**report.records, **report.counts}, report.digest)
         from carg.stages.by_model import expand_by_model
 
-        if n_tools is None:
-            raise ConfigError("a model needs to know how many tools to make", "give --tools N")
+        assert n_tools is not None
         told = asyncio.run(
             expand_by_model(
                 folder, seeds, n_tools, road, on_done=lambda _name, out: on_count(len(out.records.get("tools", ())))
@@ -156,7 +185,7 @@ def generate(
     on_count: OnCount = lambda _n: None,
 ) -> Made:
     """Sessions of about `n_exchanges` exchanges over the run's instances. Goes on where it was stopped."""
-    expanded = read_manifest(run / "expand", "expand")
+    expanded = _read_made(run / "expand", "expand")
     backend = road.fingerprint if road is not None else {"backend": "world"}
     settings = {"exchanges": n_exchanges, "seed": seed, "road": backend, "expand": expanded["digest"]}
     with locked(run):
@@ -213,17 +242,20 @@ def filter_sessions(
     run: Path, *, width: int | None = None, fresh: bool = False, on_count: OnCount = lambda _n: None
 ) -> Made:
     """The checked rows in `run/dataset`, the rejects in `run/rejected`, `filter.json` and the report page."""
-    generated = read_manifest(run / "generate", "generate")
+    generated = _read_made(run / "generate", "generate")
     if generated.get("calls_only"):
         raise StoreError(
             f"{run}: the run holds calls without answers", "name a model that answers: carg generate --backend"
         )
+    if missing := _missing_parts(run / "generate", generated):
+        raise StoreError(
+            f"{run / 'generate' / missing[0]}: the file is gone", "run `carg generate` again: it makes what is missing"
+        )
     with locked(run):
-        if is_done(run, "filter") and not fresh and read_manifest(run, "filter")["generate"] == generated["digest"]:
-            return Made(
-                "filter", read_manifest(run, "filter")["counts"], read_manifest(run, "filter")["digest"], again=True
-            )
-        if is_done(run, "filter") and not fresh:
+        if is_done(run, "filter") and (run / "dataset").is_dir() and not fresh:
+            found = _read_made(run, "filter")
+            if found.get("generate") == generated["digest"]:
+                return Made("filter", found["counts"], found["digest"], again=True)
             raise StoreError(f"{run / 'dataset'} holds other rows", "give --fresh to set it aside and write anew")
         from carg.filter import finish
         from carg.parallel import map_parts
@@ -237,13 +269,14 @@ def filter_sessions(
         for report in map_parts(_filter_one, jobs, width=width):
             on_count(report.counts.get("exchanges/read", 0))
         about: dict[str, Json] = {"Made by": "carg", "Digest of the sessions": generated["digest"]}
-        found = finish(run, about=about)
-        write_manifest(run, "filter", {"counts": found.counts, "digest": found.digest, "generate": generated["digest"]})
+        report = finish(run, about=about)
+        key = {"digest": report.digest, "generate": generated["digest"]}
+        write_manifest(run, "filter", {"counts": report.counts, **key})
         from carg.report import write_report
 
-        n_rows = found.counts.get("rows/kept", 0)
+        n_rows = report.counts.get("rows/kept", 0)
         write_report(run, tables=cost_table(run, n_rows), about=about)
-        return Made("filter", found.counts, found.digest)
+        return Made("filter", report.counts, report.digest)
 
 
 def keep_parts(folder: Path, sessions: str, *, fresh: bool) -> None:

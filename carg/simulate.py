@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -10,10 +12,10 @@ from random import Random
 import orjson
 
 from carg.errors import ConfigError, RecordError
-from carg.records import Instance, Json, Opening, Response, Session
+from carg.records import Instance, Json, Opening, Response, Session, Tool
 from carg.render import system_text, user_text
 from carg.scene import Book, Scene, open_book
-from carg.store import read_parts
+from carg.store import read_manifest, read_parts
 from carg.world.answers import answer_schema
 from carg.world.composing import choose_tools
 from carg.world.knowledge import needed_records
@@ -48,7 +50,7 @@ class Simulation:
         return [*made, {"role": "user", "content": user_text(call)}]
 
     def read_call(self, text: str) -> str:
-        """A call in the convention's own syntax: `{"tool": ..., "arguments": ...}` is put into it, other text is left."""
+        """A call in the convention's own syntax: `{"tool": ..., "arguments": ...}` is put into it, other text stays."""
         try:
             value = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -56,20 +58,28 @@ class Simulation:
         if not isinstance(value, dict) or "arguments" not in value or not (value.keys() & {"tool", "name"}):
             return text
         name = str(value.get("tool", value.get("name")))
+        if not isinstance(value["arguments"], dict):
+            raise RecordError(
+                f"the arguments of {name!r} are no JSON object", 'write {"tool": ..., "arguments": {...}}'
+            )
         definition = self.scene.definitions.get(name) or next(
             (found for found in self.scene.definitions.values() if found.key.endswith(f"/{name}")), None
         )
         if definition is None:
-            known = ", ".join(self.scene.definitions)
-            raise RecordError(f"no tool {name!r} is shown here", f"the shown tools: {known}")
+            shown = list(self.scene.definitions)
+            raise RecordError(f"no tool {name!r} is shown here", _near(name, shown) or _listed("shown are", shown))
         actor = self.scene.session.actor
-        signed = str(actor["credential"]) if actor and self.scene.instance.convention.factors["auth"] != "none" else None
+        signed = (
+            str(actor["credential"]) if actor and self.scene.instance.convention.factors["auth"] != "none" else None
+        )
         return render_call(self.scene.instance.convention, definition, value["arguments"], signed)
 
     def answer_by_world(self, call: str) -> Answered:
         """The world's answer; its changes are made."""
         if self.state is None:
-            raise ConfigError("no world stands behind this service", "name a model: --backend gtm:DIR or a litellm model")
+            raise ConfigError(
+                "no world stands behind this service", "name a model: --backend gtm:DIR or a litellm model"
+            )
         service = service_of(self.scene.instance)
         answered = service.answer(self.state, call, self.scene.session.actor, self.scene.definitions)
         if answered.outcome is not None:
@@ -81,18 +91,21 @@ class Simulation:
 def open_simulation(run: Path, service: str | None, *, seed: int = 0, tool: str | None = None) -> Simulation:
     """A simulation of a service of the run (`domain/service`, an instance id, or None: the first), from its opening.
 
-    Raises ConfigError where there is no such service.
+    With `tool`, one that offers it, and it is among the tools shown. Raises ConfigError where there is no such service
+    or tool, StoreError where the run has no tools.
     """
+    read_manifest(run / "expand", "expand")
     book = open_book(run)
-    instance = _find(book, service)
+    instance = _find(book, service, tool)
     rng = Random(f"simulate/{seed}/{instance.id}")
     if not instance.operations:
         session = Session("", "session", instance.id, (), ())
-        names = tuple(book.tools[key].name for key in instance.tools[:8])
+        shown = sorted((book.tools[key] for key in instance.tools), key=lambda item: not _is_named(item, tool))[:8]
+        names = tuple(item.name for item in shown)
         return Simulation(book.scene(replace(session, tools=names), {}), None)
     served = service_of(instance)
     opening = _opening(run, instance) or grow_opening(served.setting, instance, seed)
-    wanted = [] if tool is None else [name for name in served.tools if name == tool or tool.endswith(f"/{name}")]
+    wanted = [book.tools[key].name for key in instance.tools if _is_named(book.tools[key], tool)]
     names = choose_tools(served, wanted, rng, least=6)
     state = State(opening.tables, opening.now, dict(opening.counters))
     tables = service_tables(served.world, instance.service)
@@ -111,21 +124,40 @@ def open_simulation(run: Path, service: str | None, *, seed: int = 0, tool: str 
 
 
 def _opening(run: Path, instance: Instance) -> Opening | None:
-    return next((found for found in read_parts(Opening, run / "generate", "openings") if found.instance == instance.id), None)
+    return next(
+        (found for found in read_parts(Opening, run / "generate", "openings") if found.instance == instance.id), None
+    )
 
 
-def _find(book: Book, service: str | None) -> Instance:
-    instances = list(book.instances.values())
-    if service is not None:
-        instances = [
-            item
-            for item in instances
-            if service in (item.id, f"{item.domain}/{item.service}", item.service, item.domain)
-        ]
-    if not instances:
-        known = sorted({f"{item.domain}/{item.service}" for item in book.instances.values()})
-        raise ConfigError(f"no service {service!r} in this run", f"it has: {', '.join(known[:12])}")
-    return instances[0]
+def _is_named(tool: Tool, wanted: str | None) -> bool:
+    return wanted is not None and wanted in (tool.name, f"{tool.service}/{tool.name}", tool.key)
+
+
+def _find(book: Book, service: str | None, tool: str | None) -> Instance:
+    """The first instance of the service that offers the tool."""
+    every = list(book.instances.values())
+    of_service = [
+        item for item in every if service in (None, item.id, f"{item.domain}/{item.service}", item.service, item.domain)
+    ]
+    if not of_service:
+        known = {name for item in every for name in (f"{item.domain}/{item.service}", item.service, item.domain)}
+        some = sorted({f"{item.domain}/{item.service}" for item in every})
+        raise ConfigError(f"no service {service!r} in this run", _near(str(service), known) or _listed("it has", some))
+    for item in of_service:
+        if tool is None or any(_is_named(book.tools[key], tool) for key in item.tools):
+            return item
+    names = sorted({book.tools[key].name for item in of_service for key in item.tools})
+    where = "this run" if service is None else repr(service)
+    raise ConfigError(f"no tool {tool!r} in {where}", _near(str(tool), names) or _listed("it has", names))
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), 3)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def _listed(beginning: str, names: Sequence[str]) -> str:
+    return f"{beginning} {', '.join(names[:12])}" + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def answer_by_model(simulation: Simulation, call: str, backend: str, api_base: str | None) -> str:
@@ -139,7 +171,12 @@ def answer_by_model(simulation: Simulation, call: str, backend: str, api_base: s
             reply = await opened.complete(Request("simulate", "", messages, schema, {"max_tokens": ANSWER_TOKENS}))
         return reply.text
 
-    text = asyncio.run(ask())
+    if backend.startswith("gtm:") and not Path(backend[4:]).is_dir():
+        raise ConfigError(f"--backend {backend!r}: no such folder", "name one that carg finetune wrote: gtm:RUN/model")
+    try:
+        text = asyncio.run(ask())
+    except ImportError as fault:
+        raise ConfigError(f"--backend {backend!r} needs {fault.name}", "pip install 'carg[train]'") from fault
     simulation.turns.append((call, text))
     return text
 
@@ -175,7 +212,8 @@ def example_call(simulation: Simulation, seed: int = 0) -> str:
     """A valid call of one of the shown tools."""
     from carg.world.singles import Singles
 
-    assert simulation.scene.opening is not None
+    if simulation.scene.opening is None:
+        raise ConfigError("no world stands behind this service, so no example can be drawn", "give the CALL yourself")
     service = service_of(simulation.scene.instance)
     singles = Singles(service, simulation.scene.opening, Random(seed))
     singles.actor = simulation.scene.session.actor
@@ -184,4 +222,3 @@ def example_call(simulation: Simulation, seed: int = 0) -> str:
         if (item := singles.valid()) is not None:
             return item.text
     raise ConfigError("no valid call was found for the shown tools", "try another --seed")
-

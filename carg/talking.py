@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from carg.console import Screen
-from carg.errors import DomainError
+from carg.errors import DomainError, RecordError
 
 
 def talk(
@@ -19,7 +19,7 @@ def talk(
     api_base: str | None,
     seed: int,
 ) -> None:
-    """Answer one call, or each line, by each backend."""
+    """Answer one call, or each line, by each backend; a line that names no shown tool is told and passed over."""
     from carg.simulate import example_call
 
     if lines is None:
@@ -27,8 +27,14 @@ def talk(
         answer_one(screen, simulation, text, backends, api_base)
         return
     for line in lines:
-        if line.strip():
-            answer_one(screen, simulation, simulation.read_call(line.strip()), backends, api_base)
+        if not line.strip():
+            continue
+        try:
+            text = simulation.read_call(line.strip())
+        except RecordError as fault:
+            screen.error(fault.message, fault.hint)
+            continue
+        answer_one(screen, simulation, text, backends, api_base)
 
 
 def answer_one(screen: Screen, simulation: Any, text: str, backends: Sequence[str], api_base: str | None) -> None:
@@ -114,7 +120,9 @@ class _Checker:
 def run_scenes(run: Path) -> Iterator[Any]:
     """Every scene of a run."""
     from carg.scene import count_parts, open_book, read_scenes
+    from carg.store import read_manifest
 
+    read_manifest(run / "generate", "generate")
     book = open_book(run)
     for number in range(count_parts(run)):
         yield from read_scenes(book, run, number)
@@ -142,8 +150,9 @@ def show_tools(screen: Screen, run: Path) -> None:
     """The tables on a run's tools."""
     from carg.records import Tool
     from carg.stats.tools import count_tools
-    from carg.store import read_parts
+    from carg.store import read_manifest, read_parts
 
+    read_manifest(run / "expand", "expand")
     for table in count_tools(read_parts(Tool, run / "expand", "tools")):
         show_table(screen, table)
 

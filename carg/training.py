@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import signal
 import time
@@ -24,12 +25,9 @@ def train(
 
     if options.get("init") is None and options.get("base") is None:
         options["base"] = "Qwen/Qwen2.5-1.5B"
-    try:
-        import torch
-        import transformers
-    except ImportError as fault:
-        raise ConfigError(f"training needs {fault.name}", "pip install 'carg[train]'") from fault
-    del torch, transformers
+    need_extra()
+    from safetensors import SafetensorError
+
     from carg.finetune import finetune
 
     if fresh:
@@ -38,10 +36,28 @@ def train(
     shown = _Line(screen, until)
     with screen.progress("finetune", None, "tokens") as advance:
         shown.advance = advance
-        report = finetune(dataset, out, settings, on_step=shown.step, on_note=screen.note)
+        try:
+            report = finetune(dataset, out, settings, on_step=shown.step, on_note=screen.note)
+        except (OSError, SafetensorError) as fault:
+            if isinstance(fault, OSError) and fault.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise TrainError(
+                f"cannot write to {out}: {fault}",
+                "free some space, then run the same command again: it goes on from its last checkpoint",
+            ) from fault
     if not screen.as_json:
         show_training(screen, report)
     return report
+
+
+def need_extra() -> None:
+    """Raises ConfigError where the packages that train are missing."""
+    try:
+        import torch
+        import transformers
+    except ImportError as fault:
+        raise ConfigError(f"training needs {fault.name}", "pip install 'carg[train]'") from fault
+    del torch, transformers
 
 
 class _Line:
@@ -84,4 +100,4 @@ def show_training(screen: Screen, report: Any) -> None:
     screen.table(f"finetune -> {report.out}", ("what", "value"), rows)
 
 
-__all__ = ["TrainError", "show_training", "train"]
+__all__ = ["need_extra", "show_training", "train"]
