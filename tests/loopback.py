@@ -21,6 +21,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from carg.fill import fill
+
 Json = Any
 KEY = "sk-loopback-right-0123456789"
 
@@ -412,7 +414,14 @@ def _of(store: str, call: Json) -> str:
 
 
 def sample(schema: Json, rng: Random) -> Json:
-    """A value that fits one of the schemas above."""
+    """A value that fits the schema: one of those above, or, of tools that others defined, any."""
+    try:
+        return _sample(schema, rng)
+    except KeyError:
+        return fill(schema, rng)
+
+
+def _sample(schema: Json, rng: Random) -> Json:
     if "enum" in schema:
         return rng.choice(schema["enum"])
     kind = schema["type"][0] if isinstance(schema["type"], list) else schema["type"]
