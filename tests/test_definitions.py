@@ -3,6 +3,7 @@
 from random import Random
 
 import pytest
+from carg.world.arguments import read_arguments, show_arguments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import NOW, PLAIN, TODAY, draw_instance, grow, plain_service, service_of, state, untightened
@@ -11,7 +12,7 @@ from carg.errors import RecordError
 from carg.records import Opening
 from carg.schemas import faults, validator
 from carg.world.caller import draw_arguments
-from carg.world.definitions import draw_tool, read_arguments, show_arguments
+from carg.world.definitions import draw_tool
 from carg.world.singles import Singles
 from carg.world.state import State
 

@@ -13,8 +13,8 @@ from carg.domain_check.findings import Findings, entry_of
 from carg.domain_check.trials import Trial, broken_rules
 from carg.records import Json, canonical
 from carg.schemas import validator
+from carg.world.arguments import show_arguments
 from carg.world.caller import draw_arguments
-from carg.world.definitions import show_arguments
 from carg.world.model import Operation, World
 from carg.world.openings import draw_actor
 from carg.world.run import Actor, Outcome, execute

@@ -13,7 +13,7 @@ from carg.domain_check.findings import Findings, entry_of
 from carg.domain_check.search import find_case
 from carg.domain_check.static import names_every_state
 from carg.domain_check.trials import Trial
-from carg.world.definitions import all_rules
+from carg.world.describing import all_rules
 from carg.world.model import Operation, Resource, Rule, World
 
 ENGINE_CODES = ("nothing_to_update", "field_required", "empty_range")

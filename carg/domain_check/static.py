@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from carg.domain_check.findings import Findings, entry_of
-from carg.world.definitions import all_rules
+from carg.world.describing import all_rules
 from carg.world.expressions import Expression
 from carg.world.model import FieldSpec, Operation, Resource, World
 

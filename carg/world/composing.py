@@ -11,7 +11,7 @@ import orjson
 
 from carg.records import Directive, Exchange, Json, Op, Opening, Session, digest
 from carg.siblings import shuffle_keys
-from carg.world.definitions import show_arguments
+from carg.world.arguments import show_arguments
 from carg.world.knowledge import Knowledge, needed_records, rules_tried, scanned_tables
 from carg.world.service import Answered, Service
 from carg.world.state import Change, State

@@ -13,7 +13,6 @@ from typing import Any
 
 from carg.records import Opening, Session
 from carg.world.composing import Note, Take, choose_tools
-from carg.world.definitions import ShownTool
 from carg.world.functions import Uncomputable
 from carg.world.model import Goal, Operation
 from carg.world.openings import draw_actor
@@ -21,6 +20,7 @@ from carg.world.run import Actor, execute
 from carg.world.service import Answered, Service
 from carg.world.singles import Singles
 from carg.world.state import Frame, State
+from carg.world.tightening import ShownTool
 
 LENGTHS = (2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 8, 9, 10, 12)
 SLIPS = (0.0, 0.0, 0.0, 0.1, 0.2, 0.3, 0.45, 0.6)

@@ -10,13 +10,15 @@ from typing import Any
 from carg.errors import RecordError
 from carg.records import Call, Convention, Definition, Directive, Instance, Json, Response, ToolError, Violation
 from carg.schemas import validator
-from carg.world.definitions import ShownTool, draw_tool, read_arguments, show_arguments
+from carg.world.arguments import read_arguments, show_arguments
+from carg.world.definitions import draw_tool
 from carg.world.directives import degrade, settle_directive
 from carg.world.model import World
 from carg.world.presenting import Shown, Surface, show_body
 from carg.world.run import Actor, Outcome, Refusal, Setting, execute
 from carg.world.state import State
 from carg.world.syntax import Parsed, parse_call, render_call
+from carg.world.tightening import ShownTool
 from carg.world.wording import answer, refuse, schema_error, style_code
 
 OUTAGES = ("timeout", "rate_limit", "server_error")

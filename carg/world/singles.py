@@ -11,15 +11,16 @@ from typing import Any
 from carg.records import Directive, Json, Op, Opening, Session, digest
 from carg.schemas import faults, validator
 from carg.siblings import shuffle_keys
+from carg.world.arguments import show_arguments
 from carg.world.caller import draw_argument, draw_arguments
 from carg.world.composing import Note, Take, choose_tools
-from carg.world.definitions import Param, ShownTool, show_arguments
 from carg.world.model import FieldSpec, Operation
 from carg.world.openings import draw_actor
 from carg.world.run import Actor, Outcome, execute
 from carg.world.service import Service
 from carg.world.state import Frame, State
 from carg.world.syntax import parse_call, render_call, spoil_call
+from carg.world.tightening import Param, ShownTool
 from carg.world.upkeep import Own
 from carg.world.values import draw_number, draw_text
 from carg.world.view import patch_tables

@@ -1,0 +1,250 @@
+"""What a definition says in words: effects and formulas exactly, and the errors that a call can meet."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from carg.records import FAULT_ORDER, ErrorSpec
+from carg.world.expressions import Expression
+from carg.world.model import FieldSpec, Input, Operation, Resource, Rule, World
+from carg.world.presenting import Surface
+from carg.world.tightening import Param
+from carg.world.wording import fault_code, fault_status, style_code
+
+_SLOT = re.compile(r"\{([^{}]*)\}")
+
+
+def describe(surface: Surface, operation: Operation, params: Mapping[str, Param]) -> str:
+    """What the tool does: the author's words with the knobs filled in, then its effects or formulas, exactly."""
+    base = surface.setting.base
+    about = _SLOT.sub(lambda slot: _number(base.get(slot[1], slot[0])), operation.about).rstrip(".")
+    names = _names(surface, operation, params)
+    lines = [f"{about}."]
+    if operation.kind in ("compute", "sweep", "solve"):
+        formula = surface.world.formulas[operation.subject]
+        for output in formula.outputs:
+            digits = f" (rounded to {output.decimals} decimals)" if output.decimals is not None else ""
+            lines.append(f"{surface.case(output.name)} = {express(output.value, names)}{digits}.")
+        lines += _where(formula.lets, names)
+    if operation.kind == "action":
+        lines += _effects(surface, operation, names) + _where(operation.lets, names)
+        lines += _returned(operation, names)
+    lines += _beginnings(surface, operation, names)
+    return " ".join(lines)
+
+
+def _returned(operation: Operation, names: Mapping[str, str]) -> list[str]:
+    made = [
+        f"{name} = {express(made, names)}" for name, made in operation.returns if name and made.type.kind != "record"
+    ]
+    return [f"Returns {', '.join(made)}."] if made else []
+
+
+def _beginnings(surface: Surface, operation: Operation, names: Mapping[str, str]) -> list[str]:
+    """How fields of new records begin that the call does not give: what a model must know to answer with them."""
+    given = {creation.resource: set(creation.values) for creation in operation.creates}
+    if operation.kind == "create":
+        given[operation.subject] = set()
+    made = []
+    for resource, named in given.items():
+        cells = [
+            f"{names.get('.' + spec.name, spec.name)} = {begins}"
+            for spec in surface.world.resources[resource].fields.values()
+            if spec.name not in named and (begins := _begins(spec, names)) is not None
+        ]
+        if cells:
+            made.append(f"A new {resource.replace('_', ' ')} begins with {', '.join(cells)}.")
+    return made
+
+
+def _begins(spec: FieldSpec, names: Mapping[str, str]) -> str | None:
+    if spec.start is not None:
+        return express(spec.start, names)
+    if spec.kind == "life":
+        return repr(spec.starts)
+    if spec.kind in ("date", "time") and spec.low == spec.high == 0:
+        return "now" if spec.kind == "time" else "today"
+    return None
+
+
+def _where(lets: Iterable[tuple[str, Expression]], names: Mapping[str, str]) -> list[str]:
+    made = ", ".join(f"{name} = {express(expression, names)}" for name, expression in lets)
+    return [f"Where {made}."] if made else []
+
+
+def _effects(surface: Surface, operation: Operation, names: Mapping[str, str]) -> list[str]:
+    made = []
+    for effect in operation.effects:
+        target = express(effect.target, names)
+        made.append(f"{target}.{names.get('.' + effect.field, effect.field)} = {express(effect.value, names)}")
+    for each in operation.each_effects:
+        sets = ", ".join(f"{names.get('.' + name, name)} = {express(value, names)}" for name, value in each.values)
+        made.append(f"for each {each.variable} in {each.resource} if {express(each.where, names)}: {sets}")
+    for creation in operation.creates:
+        cells = ", ".join(
+            f"{names.get('.' + name, name)} = {express(value, names)}" for name, value in creation.values.items()
+        )
+        loop = f" for each {creation.variable} in {express(creation.over, names)}" if creation.over else ""
+        made.append(f"creates a {creation.resource.replace('_', ' ')}{loop} ({cells})")
+    return [f"Effects: {'; '.join(made)}."] if made else []
+
+
+def _names(surface: Surface, operation: Operation, params: Mapping[str, Param]) -> dict[str, str]:
+    """Canonical name -> shown: inputs by name, fields by ".name", knobs and constants by value."""
+    names = {key: _number(value) for key, value in surface.setting.base.items()}
+    for resource in surface.world.resources:
+        for spec, name, _ in surface.fields(resource):
+            names["." + spec.name] = name
+    for item in operation.inputs:
+        if item.name not in params:
+            # A parameter that this definition leaves out still has its default in rules and formulas.
+            names[item.name] = repr(item.spec.default) if item.spec.default is not None else "null"
+    for key, param in params.items():
+        if param.item.role in ("target", "targets"):
+            names[key] = key
+        else:
+            names[key] = param.path[-1]
+    return names
+
+
+def _number(value: Any) -> str:
+    # Exactly as it is computed with: a constant cut to six digits gives other results.
+    return (
+        repr(value)
+        if isinstance(value, float) and value != int(value)
+        else f"{value:.0f}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+class _Renamer(ast.NodeTransformer):
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Name(self.names.get(node.id, node.id))
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        return ast.Attribute(self.visit(node.value), self.names.get("." + node.attr, node.attr))
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return ast.Name("null") if node.value is None else node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        return ast.Call(node.func, [self.visit(item) for item in node.args], [])
+
+
+def express(expression: Expression, names: Mapping[str, str]) -> str:
+    """The expression as a definition shows it: names as presented."""
+    tree = ast.parse(expression.source, mode="eval").body
+    return ast.unparse(_Renamer(names).visit(tree))
+
+
+def list_errors(surface: Surface, operation: Operation, params: Mapping[str, Param]) -> list[ErrorSpec]:
+    names = _names(surface, operation, params)
+    convention, factors = surface.instance.convention, surface.factors
+    made = []
+    for rule in all_rules(surface.world, operation):
+        shown = next((".".join(p.path) for k, p in params.items() if k == rule.field), None)
+        state = rule.fault not in ("rule.cross_field",)
+        when = {"state" if state else "rule": f"not ({express(rule.that, names)})"}
+        words = _SLOT.sub(lambda slot: f"{{{_slot_words(slot[1], names)}}}", rule.words.source)
+        made.append(ErrorSpec(style_code(convention, rule.code), rule.fault, rule.status, words, shown, when))
+    made += _implicit_errors(surface, operation, params)
+    if operation.roles:
+        message = f"only for {' and '.join(sorted(operation.roles))}"
+        code = fault_code(factors, "state.forbidden")
+        when = {"state": f"role not in [{', '.join(sorted(operation.roles))}]"}
+        made.append(ErrorSpec(code, "state.forbidden", fault_status(factors, "state.forbidden"), message, None, when))
+    made.sort(key=lambda spec: FAULT_ORDER.index(spec.fault))
+    return made
+
+
+def _slot_words(source: str, names: Mapping[str, str]) -> str:
+    try:
+        return ast.unparse(_Renamer(names).visit(ast.parse(source.strip(), mode="eval").body))
+    except SyntaxError:
+        return source
+
+
+def _implicit_errors(surface: Surface, operation: Operation, params: Mapping[str, Param]) -> list[ErrorSpec]:
+    convention, factors = surface.instance.convention, surface.factors
+    made = []
+    code, status = fault_code(factors, "state.not_found"), fault_status(factors, "state.not_found")
+    for param in params.values():
+        resource = referred(param.item)
+        if (
+            resource is not None
+            and operation.kind != "batch_get"
+            or (operation.kind == "table" and param.item.role == "target")
+        ):
+            named = (resource or operation.subject).replace("_", " ")
+            when = {"state": f"there is no such {named}"}
+            made.append(ErrorSpec(code, "state.not_found", status, f"no such {named}", ".".join(param.path), when))
+    if operation.kind in ("create", "update"):
+        fields = surface.world.resources[operation.subject].fields
+        for key, param in params.items():
+            if key in fields and fields[key].unique:
+                taken = style_code(convention, f"{operation.subject}_{key}_taken")
+                when = {"state": f"another {operation.subject} has this {param.path[-1]}"}
+                words = f"{operation.subject.replace('_', ' ').capitalize()} {{{param.path[-1]}}} exists already."
+                made.append(ErrorSpec(taken, "state.conflict", 409, words, ".".join(param.path), when))
+    if operation.kind == "solve":
+        target = next(".".join(p.path) for k, p in params.items() if k.startswith("target_"))
+        code = style_code(convention, "no_solution")
+        when = {"rule": "no value within the range of the input gives the target"}
+        words = "No value in the allowed range gives this result."
+        made.append(ErrorSpec(code, "rule.cross_field", 422, words, target, when))
+    return made
+
+
+def referred(item: Input) -> str | None:
+    """The resource that an input's value or items name."""
+    spec = item.spec
+    if spec.kind == "ref":
+        return spec.of
+    return spec.item.of if spec.kind == "list" and spec.item is not None and spec.item.kind == "ref" else None
+
+
+def all_rules(world: World, operation: Operation) -> tuple[Rule, ...]:
+    """The rules that can refuse the operation: its own, its formula's, and invariants of what it writes."""
+    rules = list(operation.rules)
+    if operation.kind in ("sweep", "solve"):
+        rules += world.formulas[operation.subject].rules
+    touched = written_cells(world, operation)
+    for resource in world.resources.values():
+        for rule in resource.always:
+            if _touches(resource, rule, touched):
+                rules.append(rule)
+    return tuple({rule.code: rule for rule in rules}.values())
+
+
+def _touches(resource: Resource, rule: Rule, touched: set[tuple[str, str]]) -> bool:
+    own = {(resource.name, name) for name in rule.that.names if name in resource.fields}
+    read = own | set(rule.that.cells)
+    return bool(read & touched)
+
+
+def written_cells(world: World, operation: Operation) -> set[tuple[str, str]]:
+    """Every (resource, field) that the operation can write, tallies included."""
+    cells: set[tuple[str, str]] = set()
+    if operation.kind == "create":
+        cells |= {(operation.subject, name) for name in world.resources[operation.subject].fields}
+    elif operation.kind == "update":
+        cells |= {(operation.subject, item.name) for item in operation.inputs[1:]}
+    elif operation.kind == "delete":
+        cells |= {(operation.subject, name) for name in world.resources[operation.subject].fields}
+    cells |= {(effect.of, effect.field) for effect in operation.effects}
+    cells |= {(each.resource, name) for each in operation.each_effects for name, _ in each.values}
+    for creation in operation.creates:
+        cells |= {(creation.resource, name) for name in world.resources[creation.resource].fields}
+    tables = {table for table, _ in cells}
+    for resource in world.resources.values():
+        for spec in resource.fields.values():
+            if spec.tally is not None and spec.tally.resource in tables:
+                cells.add((resource.name, spec.name))
+    return cells
