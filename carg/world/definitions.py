@@ -7,10 +7,11 @@ from dataclasses import replace
 from random import Random
 
 from carg.records import Definition, Json, Tool, digest
+from carg.world.bodies import body_schema
 from carg.world.conventions import case_words
 from carg.world.describing import describe, list_errors
 from carg.world.model import Operation
-from carg.world.presenting import Surface, body_schema
+from carg.world.presenting import Surface
 from carg.world.tightening import Param, ShownTool, draw_tightenings, present_params
 
 VERBS = {

@@ -11,10 +11,11 @@ from carg.errors import RecordError
 from carg.records import Call, Convention, Definition, Directive, Instance, Json, Response, ToolError, Violation
 from carg.schemas import validator
 from carg.world.arguments import read_arguments, show_arguments
+from carg.world.bodies import Shown, show_body
 from carg.world.definitions import draw_tool
 from carg.world.directives import degrade, settle_directive
 from carg.world.model import World
-from carg.world.presenting import Shown, Surface, show_body
+from carg.world.presenting import Surface
 from carg.world.run import Actor, Outcome, Refusal, Setting, execute
 from carg.world.state import State
 from carg.world.syntax import Parsed, parse_call, render_call
