@@ -148,14 +148,17 @@ def _divide(a: float, b: float) -> float | None:
         return None
     if b == 0:
         raise Uncomputable("division by zero")
-    return a / b
+    quotient = a / b
+    if not math.isfinite(quotient):
+        raise Uncomputable("a quotient too large")
+    return quotient
 
 
 def _power(a: float, b: float) -> float | None:
     if a is None or b is None:
         return None
     try:
-        result = float(a) ** float(b)
+        result: float | complex = float(a) ** float(b)
     except (OverflowError, ZeroDivisionError) as fault:
         raise Uncomputable(str(fault)) from fault
     if isinstance(result, complex):

@@ -141,14 +141,14 @@ class Service:
         who = Actor(str(actor["name"]), str(actor["role"]))
         outcome = execute(self.setting, state, tool.operation, arguments, who, barred)
         shown = Shown()
+        violates: tuple[Violation, ...] = ()
         if outcome.refusal is None:
             body, shown = show_body(self.surface, tool.operation, outcome)
-            response, violates = answer(self.convention, tool.definition, body), ()
+            response = answer(self.convention, tool.definition, body)
         else:
             error = self.error(tool, outcome, actor)
             response, violates = refuse(self.convention, error), (Violation(error.code, error.fault, error.field),)
-        label = "valid" if outcome.refusal is None else "invalid"
-        call = Call(text, parsed.tool, parsed.arguments, label, violates)
+        call = Call(text, parsed.tool, parsed.arguments, "invalid" if violates else "valid", violates)
         if directive is not None:
             directive, response, outage = self._disturb(tool.definition, response, directive)
             if outage:
@@ -196,9 +196,7 @@ class Service:
     ) -> Answered:
         # The code of a schema fault is the convention's; what `schemas` calls it is for people without one.
         error = schema_error(self.convention, replace(violation, code=""), detail=detail)
-        call = Call(
-            text, parsed.tool, parsed.arguments, "invalid", (Violation(error.code, error.fault, error.field),)
-        )
+        call = Call(text, parsed.tool, parsed.arguments, "invalid", (Violation(error.code, error.fault, error.field),))
         response = refuse(self.convention, error)
         if directive is not None:
             definition = self.definitions.get(parsed.tool or "") or next(iter(self.definitions.values()))
@@ -260,16 +258,17 @@ def _breaks(key: str, limit: Any, value: Any) -> bool:
     if key in ("minLength", "maxLength", "minItems", "maxItems"):
         if not isinstance(value, str if "Length" in key else list):
             return False
-        return len(value) < limit if key.startswith("min") else len(value) > limit
+        return bool(len(value) < limit if key.startswith("min") else len(value) > limit)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return {
+    broken: dict[str, bool] = {
         "minimum": value < limit,
         "maximum": value > limit,
         "exclusiveMinimum": value <= limit,
         "exclusiveMaximum": value >= limit,
         "multipleOf": limit != 0 and value % limit != 0,
-    }[key]
+    }
+    return broken[key]
 
 
 def _steps(path: str | None) -> list[str | int]:
