@@ -334,12 +334,21 @@ def simulate(
 
 @cli.command("import")
 @run_option
+@click.option(
+    "--split",
+    type=click.Choice(["test_real", "train"]),
+    default="test_real",
+    show_default=True,
+    help="Where rows of these tools go.",
+)
 @click.option("--show-refused", is_flag=True, help="List every refusal, not only their reasons.")
 @seed_option
 @fresh_option
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.pass_obj
-def import_(screen: Screen, run: Path, show_refused: bool, seed: int, fresh: bool, files: tuple[Path, ...]) -> None:
+def import_(
+    screen: Screen, run: Path, split: str, show_refused: bool, seed: int, fresh: bool, files: tuple[Path, ...]
+) -> None:
     """Turn tool definitions of others (OpenAI lists, MCP tools/list, ...) into the tools of a run.
 
     Example: carg import my-tools.json --run outputs/mine
@@ -348,7 +357,7 @@ def import_(screen: Screen, run: Path, show_refused: bool, seed: int, fresh: boo
 
     from carg.pipeline import import_tools
 
-    made, refusals = import_tools(run, files, seed=seed, fresh=fresh)
+    made, refusals = import_tools(run, files, split=split, seed=seed, fresh=fresh)
     reasons = Counter(refusal.reason.partition(":")[0] for refusal in refusals)
     if not screen.as_json and refusals:
         screen.table("Refused", ("reason", "entries"), reasons.most_common())

@@ -252,7 +252,10 @@ class _Judge:
 
     def _judge(self, scene: Scene) -> tuple[Row | None, list[Complaint]]:
         """The rendered row and all complaints; a scene that cannot be rendered or read is one complaint."""
-        recorded = any(item.truth == "recorded" for item in scene.session.exchanges)
+        # Real tools are what they are: unbounded texts and missing descriptions are theirs, not ours to drop them for.
+        recorded = scene.instance.category == "imported" or any(
+            item.truth == "recorded" for item in scene.session.exchanges
+        )
         complaints = []
         for definition in scene.definitions.values():
             key = digest(definition, str(recorded))

@@ -265,7 +265,8 @@ def filter_sessions(
         set_aside(run / "dataset")
         unfinish(run, "filter")
         keep_parts(run / "parts", generated["digest"], fresh=fresh)
-        jobs = [(run, number) for number in range(count_parts(run))]
+        split = _read_made(run / "expand", "expand").get("split")
+        jobs = [(run, number, split) for number in range(count_parts(run))]
         for report in map_parts(_filter_one, jobs, width=width):
             on_count(report.counts.get("exchanges/read", 0))
         about: dict[str, Json] = {"Made by": "carg", "Digest of the sessions": generated["digest"]}
@@ -294,18 +295,24 @@ def _book(run: Path, stamp: int) -> Any:
     return open_book(run)
 
 
-def _filter_one(job: tuple[Path, int]) -> Any:
+def _filter_one(job: tuple[Path, int, Any]) -> Any:
     from carg.filter import filter_part
     from carg.render import render_row
     from carg.scene import read_scenes
 
-    run, number = job
+    run, number, split = job
     stamp = max(path.stat().st_mtime_ns for path in parts(run / "expand", "instances"))
-    return filter_part(read_scenes(_book(run, stamp), run, number), run, number, render=render_row)
+    scenes = read_scenes(_book(run, stamp), run, number)
+    return filter_part(scenes, run, number, render=render_row, imported=split)
 
 
-def import_tools(run: Path, files: Sequence[Path], *, seed: int = 0, fresh: bool = False) -> tuple[Made, list[Any]]:
-    """Tools that others defined, as the run's tools, an instance for each service; and what was refused, with why."""
+def import_tools(
+    run: Path, files: Sequence[Path], *, split: str = "test_real", seed: int = 0, fresh: bool = False
+) -> tuple[Made, list[Any]]:
+    """Tools that others defined, as the run's tools, an instance for each service; and what was refused, with why.
+
+    `split` is where their rows go: test_real, or train.
+    """
     from carg.importing import read_tools
     from carg.stages.calls_only import instances_of
 
@@ -317,7 +324,7 @@ def import_tools(run: Path, files: Sequence[Path], *, seed: int = 0, fresh: bool
             tools.setdefault(tool.id, tool)
         refusals += found.refusals
     with locked(run):
-        settings: dict[str, Json] = {"imported": sorted(str(path) for path in files), "seed": seed}
+        settings: dict[str, Json] = {"imported": sorted(str(path) for path in files), "seed": seed, "split": split}
         folder = _prepare(run, "expand", settings, fresh=fresh)
         instances = instances_of(list(tools.values()), seed)
         write_part(folder, "tools", 0, tools.values())
@@ -325,7 +332,7 @@ def import_tools(run: Path, files: Sequence[Path], *, seed: int = 0, fresh: bool
         write_part(folder, "refusals", 0, refusals)
         counts = {"tools": len(tools), "instances": len(instances), "refused": len(refusals)}
         key = run_digest({"tools": tools, "instances": [item.id for item in instances]})
-        return _finish(folder, "expand", counts, key), refusals
+        return _finish(folder, "expand", counts, key, {"split": split}), refusals
 
 
 def told(value: object) -> dict[str, Json]:
