@@ -183,7 +183,8 @@ def _show_judged(screen: Screen, judged: Judged) -> None:
     screen.result(
         f"Of {judged.asked} such calls it answered {judged.readable} readably, {judged.valid} in a valid form (a "
         f"grammar holds it to the form where answers are JSON), {judged.same_outcome} with the right outcome, "
-        f"{judged.exact} exactly. This is the best of them. Minutes of training teach the form, not the work: that is what the data, a "
+        f"{judged.exact} exactly. This is the best of them. Minutes of training teach the form, not the work: "
+        "that is what the data, a "
         "1.5 B model and a GPU are for."
     )
 
