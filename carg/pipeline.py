@@ -118,9 +118,8 @@ def _prepare(run: Path, stage: str, settings: dict[str, Json], *, fresh: bool) -
     folder = run / stage
     if fresh:
         set_aside(folder)
-    settled = folder / f"{stage}.settings.json"
-    if folder.is_dir() and all(path == settled or not path.stat().st_size for path in folder.iterdir()):
-        settled.unlink(missing_ok=True)
+    if not any(path.stat().st_size for path in folder.glob("*.jsonl")):
+        (folder / f"{stage}.settings.json").unlink(missing_ok=True)
     check_fingerprint(folder, stage, settings)
     return folder
 
