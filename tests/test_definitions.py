@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 from carg.world.arguments import read_arguments, show_arguments
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worlds import NOW, PLAIN, TODAY, draw_instance, grow, plain_service, service_of, state, untightened
 
@@ -114,6 +114,7 @@ def test_every_kind_of_tightening_makes_a_minimal_pair():
 
 @settings(max_examples=120, deadline=None)
 @given(st.integers(1, 40), st.sampled_from(["counter", "workshop"]), st.integers(0, 10**6))
+@example(30, "workshop", 13)  # numbers inside an object, where bodies show them as text
 def test_arguments_come_back_as_they_were_under_any_convention(seed, name, call):
     """Shown, written, parsed, validated, read: names, nesting, dates, pages, ids."""
     instance = draw_instance(seed, name)

@@ -48,8 +48,7 @@ def show_argument(surface: Surface, operation: Operation, param: Param, value: A
             return compact
     if param.item.spec.kind in ("number", "integer") and isinstance(value, float) and value == int(value):
         return int(value)
-    shown = surface.shower(param.item.spec)(value)
-    return float(value) if param.item.spec.kind == "number" and isinstance(shown, str) else shown
+    return surface.shower(param.item.spec, body=False)(value)
 
 
 def _compact(param: Param, value: Any) -> str | None:

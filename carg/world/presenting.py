@@ -75,19 +75,19 @@ class Surface:
             self._fields[resource] = found
         return found
 
-    def shower(self, spec: FieldSpec) -> Callable[[Any], Json]:
-        """A function from canonical values of the field to JSON."""
+    def shower(self, spec: FieldSpec, *, body: bool = True) -> Callable[[Any], Json]:
+        """A function from canonical values of the field to JSON; arguments (`body` false) take numbers as numbers."""
         if spec.kind in ("date", "time"):
             return lambda value: None if value is None else self.show_moment(spec.kind, value)
         if spec.kind == "ref":
             return self.show_id
         if spec.kind == "list" and spec.item is not None:
-            inner = self.shower(spec.item)
+            inner = self.shower(spec.item, body=body)
             return lambda value: None if value is None else [inner(item) for item in value]
         if spec.kind in ("object", "address"):
-            parts = [(part.name, self.field_name(part), self.shower(part)) for part in spec.parts]
+            parts = [(part.name, self.field_name(part), self.shower(part, body=body)) for part in spec.parts]
             return lambda value: None if value is None else {name: show(value.get(key)) for key, name, show in parts}
-        if spec.kind in ("number", "tally") and self.factors["number_style"] == "decimal_strings":
+        if body and spec.kind in ("number", "tally") and self.factors["number_style"] == "decimal_strings":
             return lambda value: f"{value:.{spec.decimals}f}" if isinstance(value, float) else value
         return lambda value: value
 

@@ -89,7 +89,7 @@ def present_params(surface: Surface, operation: Operation, tightenings: tuple[st
         name, schema, shift = _present_input(surface, operation, item, target_words)
         schema = _tighten(surface, item, schema, kind, rng)
         if item.spec.default is not None and kind != "need" and not shift:
-            schema = {**schema, "default": _plain(item.spec.default, surface.shower(item.spec)(item.spec.default))}
+            schema = {**schema, "default": surface.shower(item.spec, body=False)(item.spec.default)}
         path: tuple[str, ...] = (name,)
         if nesting == "wrapped":
             path = (surface.case("input"), name)
@@ -97,11 +97,6 @@ def present_params(surface: Surface, operation: Operation, tightenings: tuple[st
             path = (surface.case("data"), name)
         params[item.name] = Param(item, path, schema, item.required or kind == "need", shift)
     return params
-
-
-def _plain(value: Any, shown: Json) -> Json:
-    # Arguments take numbers as numbers, also where bodies show them as strings.
-    return value if isinstance(value, float) else shown
 
 
 def _present_input(
