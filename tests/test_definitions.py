@@ -3,7 +3,9 @@
 from random import Random
 
 import pytest
-from carg.world.arguments import read_arguments, show_arguments
+from carg.world.failing import (
+    draw_sibling,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worlds import NOW, PLAIN, TODAY, draw_instance, grow, plain_service, service_of, state, untightened
@@ -11,6 +13,7 @@ from worlds import NOW, PLAIN, TODAY, draw_instance, grow, plain_service, servic
 from carg.errors import RecordError
 from carg.records import Opening
 from carg.schemas import faults, validator
+from carg.world.arguments import read_arguments, show_arguments
 from carg.world.caller import draw_arguments
 from carg.world.definitions import draw_tool
 from carg.world.singles import Singles
@@ -95,7 +98,7 @@ def test_every_kind_of_tightening_makes_a_minimal_pair():
         opening = Opening("o", "i", 0, NOW, {"name": "Ann", "role": "chief", "credential": "ann"}, state().tables, {})
         singles = Singles(service, opening, Random(5))
         for _ in range(14):
-            item = singles.sibling()
+            item = draw_sibling(singles)
             if item is None:
                 continue
             kind, _, _ = item.without.partition(":")

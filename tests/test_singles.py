@@ -4,11 +4,23 @@ from collections import Counter
 from random import Random
 
 import pytest
+from carg.world.failing import (
+    draw_blunt,
+    draw_broken,
+    draw_crossed,
+    draw_missing,
+    draw_refused,
+    draw_sibling,
+    draw_unsigned,
+    misspell,
+    near_id,
+)
+from carg.world.rows import draw_singles
 from worlds import draw_instance, grow, open_scene, plain_service, service_of, state
 
 from carg.records import FAULT_ORDER, LOOKALIKES, Opening
 from carg.world.replay import replay, replay_answers
-from carg.world.singles import Singles, draw_singles, misspell, narrow, near_id
+from carg.world.singles import Singles, narrow
 from carg.world.state import State
 
 SEEDS = range(1, 9)
@@ -45,18 +57,18 @@ def ask(singles, item, *, loose=False, patched=False):
     return service.answer(there, item.text, singles.actor, service.definitions, item.directive)
 
 
-def draws(name, service="workshop", count=60, **kinds):
+def draws(draw, service="workshop", count=60, **kinds):
     """Items of one kind."""
     for seed in range(count):
         singles = singles_of(plain_service(service, seed % 6 + 1, **kinds), seed)
-        item = getattr(singles, name)()
+        item = draw(singles)
         if item is not None:
             yield singles, item
 
 
 def test_a_valid_item_is_accepted():
     """By definition, rules and state."""
-    answered = [ask(singles, item) for singles, item in draws("valid")]
+    answered = [ask(singles, item) for singles, item in draws(Singles.valid)]
 
     assert len(answered) > 40
     assert {item.call.label for item in answered} == {"valid"}
@@ -64,7 +76,7 @@ def test_a_valid_item_is_accepted():
 
 def test_a_sibling_item_is_refused_here_and_accepted_there():
     """The schema's class; one fault."""
-    pairs = list(draws("sibling", count=30))
+    pairs = list(draws(draw_sibling, count=30))
     for singles, item in pairs:
         tight = ask(singles, item)
         assert [violation.fault[:7] for violation in tight.call.violates] == ["schema."]
@@ -75,7 +87,7 @@ def test_a_sibling_item_is_refused_here_and_accepted_there():
 def test_a_refused_item_passes_in_the_patched_state_or_the_reverse():
     """One cell decides."""
     seen = Counter()
-    for singles, item in draws("refused"):
+    for singles, item in draws(draw_refused):
         here = ask(singles, item)
         if item.patch:
             there = ask(singles, item, patched=True)
@@ -89,7 +101,7 @@ def test_a_refused_item_passes_in_the_patched_state_or_the_reverse():
 def test_a_missing_item_names_what_is_not_there():
     """Removed in the sibling state, or one character off."""
     kinds = Counter()
-    for singles, item in draws("missing", "counter"):
+    for singles, item in draws(draw_missing, "counter"):
         kinds[item.note.mutation] += 1
         answered = ask(singles, item, patched=True)
         assert answered.call.violates[0].fault == "state.not_found"
@@ -100,13 +112,16 @@ def test_a_missing_item_names_what_is_not_there():
 
 def test_crossed_unsigned_broken_and_blunt_items_are_refused():
     """Each by its classes."""
-    assert {ask(*pair).call.violates[0].fault for pair in draws("crossed")} <= {"rule.cross_field", "state.forbidden"}
-    unsigned = {ask(*pair).call.violates[0].fault for pair in draws("unsigned", auth="argument")}
+    assert {ask(*pair).call.violates[0].fault for pair in draws(draw_crossed)} <= {
+        "rule.cross_field",
+        "state.forbidden",
+    }
+    unsigned = {ask(*pair).call.violates[0].fault for pair in draws(draw_unsigned, auth="argument")}
     assert "state.forbidden" in unsigned
-    assert list(draws("unsigned", auth="none", count=5)) == []
-    broken = [ask(*pair).call for pair in draws("broken")]
+    assert list(draws(draw_unsigned, auth="none", count=5)) == []
+    broken = [ask(*pair).call for pair in draws(draw_broken)]
     assert {call.violates[0].fault for call in broken} == {"call.unparsable", "tool.unknown"}
-    blunt = [ask(*pair).call for pair in draws("blunt")]
+    blunt = [ask(*pair).call for pair in draws(draw_blunt)]
     assert {call.violates[0].fault for call in blunt} <= {"schema.missing", "schema.unknown", "schema.type"}
     assert len(blunt) > 10
 
@@ -114,7 +129,7 @@ def test_crossed_unsigned_broken_and_blunt_items_are_refused():
 def test_lookalikes_are_accepted():
     """At a bound, without what is optional, in another order, with nothing found."""
     kinds = Counter()
-    for singles, item in draws("lookalike", count=120):
+    for singles, item in draws(Singles.lookalike, count=120):
         answered = ask(singles, item)
         assert answered.call.label == "valid"
         kinds[item.note.lookalike] += 1
@@ -126,7 +141,7 @@ def test_lookalikes_are_accepted():
 def test_disturbed_items_carry_a_directive():
     """And their answers show it."""
     faults = Counter()
-    for singles, item in draws("disturbed"):
+    for singles, item in draws(Singles.disturbed):
         answered = ask(singles, item)
         faults[answered.directive.fault] += 1
         if answered.directive.fault in ("timeout", "rate_limit", "server_error"):

@@ -12,6 +12,9 @@ from typing import Any
 from carg.domain_check.trials import Trial
 from carg.world.caller import draw_argument, draw_arguments
 from carg.world.expressions import Expression
+from carg.world.failing import (
+    other_values,
+)
 from carg.world.functions import DAY_S
 from carg.world.model import FieldSpec, Operation, Resource, Rule, World
 from carg.world.openings import broken_invariants, draw_actor, recount
@@ -280,7 +283,7 @@ class _Search:
         if spec.kind in ("integer", "number") and rng.random() < 0.4:
             return rng.choice((spec.low, spec.high)) if spec.low is not None and spec.high is not None else value
         usual = {"ref": None, "date": state.now // DAY_S, "time": state.now}
-        options = self.trial.singles.other_values(spec, usual.get(spec.kind) if value is None else value)
+        options = other_values(self.trial.singles, spec, usual.get(spec.kind) if value is None else value)
         if spec.kind == "ref" and value is None:
             options = sorted(state.tables[spec.of or ""])
         if not options:

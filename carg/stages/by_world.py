@@ -25,7 +25,7 @@ from carg.world.model import Operation, World
 from carg.world.openings import grow_opening
 from carg.world.presenting import Surface
 from carg.world.replay import service_of
-from carg.world.singles import draw_singles
+from carg.world.rows import draw_singles
 
 AUTHORED_LEAST = 0.4
 """At least this share of a world's chosen tools are actions, formulas and tables."""

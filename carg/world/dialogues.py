@@ -13,6 +13,11 @@ from typing import Any
 
 from carg.records import Opening, Session
 from carg.world.composing import Note, Take, choose_tools
+from carg.world.failing import (
+    draw_crossed,
+    draw_missing,
+    draw_sibling,
+)
 from carg.world.functions import Uncomputable
 from carg.world.model import Goal, Operation
 from carg.world.openings import draw_actor
@@ -233,7 +238,7 @@ def _slip(caller: _Caller) -> bool:
     chance = rng.random()
     if chance < 0.45:
         return _act_wrongly(caller)
-    item = singles.sibling() if chance < 0.8 else singles.missing() if chance < 0.9 else singles.crossed()
+    item = draw_sibling(singles) if chance < 0.8 else draw_missing(singles) if chance < 0.9 else draw_crossed(singles)
     if item is None:
         return _act_wrongly(caller)
     if item.patch and item.note.mutation == "sibling:removed":
