@@ -507,9 +507,9 @@ def stats_teacher(screen: Screen, run: Path) -> None:
     """
     from carg.stages.teacher import truth_pairs
     from carg.stats.teacher import measure_teacher
-    from carg.talking import show_table
+    from carg.talking import show_tables
 
-    show_table(screen, measure_teacher(truth_pairs(run)))
+    show_tables(screen, [measure_teacher(truth_pairs(run))])
 
 
 @cli.command()

@@ -351,7 +351,7 @@ def from_json(kind: type[Record], text: bytes | str) -> Record:
     """The record that `to_json` wrote. Raises RecordError when the text is not such a record."""
     try:
         return build(kind, orjson.loads(text))
-    except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as fault:
+    except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError, ValueError) as fault:
         raise RecordError(f"not a {kind.__name__}: {fault}", "the file may be torn or of another version") from fault
 
 

@@ -67,20 +67,27 @@ def show_domain(screen: Screen, name: str) -> None:
     from carg.domains import find_seed
 
     seed = find_seed(name)
+    services: dict[str, Any] = {}
+    if seed.has_world:
+        from carg.world.load import load_world
+
+        world = load_world(seed.path)
+        for service in world.services.values():
+            offered = [world.operations[name] for name in service.operations]
+            services[service.name] = (service.about, [(each.name, each.kind, each.about) for each in offered])
+    if screen.as_json:
+        from carg.pipeline import told
+
+        tools = {service: [tool for tool, _, _ in offered] for service, (_, offered) in services.items()}
+        screen.json({**told(seed), "path": str(seed.path), "services": tools})
+        return
     screen.result(f"{seed.title} ({seed.category}/{seed.name}){', held out' if seed.held_out else ''}\n{seed.summary}")
     screen.result(f"topics: {', '.join(seed.topics)}")
     if not seed.has_world:
         screen.note("a seed without a world: carg expand --backend MODEL makes tools of it")
-        return
-    from carg.world.load import load_world
-
-    world = load_world(seed.path)
-    for service in world.services.values():
-        rows = [
-            (operation.name, operation.kind, operation.about[:70])
-            for operation in (world.operations[name] for name in service.operations)
-        ]
-        screen.table(f"{service.name}: {service.about}", ("tool", "kind", "what it does"), rows)
+    for label, (about, offered) in services.items():
+        rows = [(tool, kind, text[:70]) for tool, kind, text in offered]
+        screen.table(f"{label}: {about}", ("tool", "kind", "what it does"), rows)
 
 
 def check_files(screen: Screen, files: Sequence[Path], services: int, width: int | None) -> None:
@@ -128,13 +135,13 @@ def run_scenes(run: Path) -> Iterator[Any]:
         yield from read_scenes(book, run, number)
 
 
-def show_table(screen: Screen, table: Any) -> None:
-    """A measured table."""
+def show_tables(screen: Screen, tables: Sequence[Any]) -> None:
+    """Measured tables; a list of them for programs."""
     if screen.as_json:
         from carg.pipeline import told
 
-        screen.json(told(table))
-    else:
+        screen.json([told(table) for table in tables])
+    for table in () if screen.as_json else tables:
         screen.table(table.title, table.columns, table.rows, table.notes)
 
 
@@ -142,8 +149,7 @@ def show_leaks(screen: Screen, run: Path) -> None:
     """The leak and sequence tables of a run."""
     from carg.stats.leaks import leaks, sample_calls, sequences
 
-    show_table(screen, leaks(list(sample_calls(run_scenes(run)))))
-    show_table(screen, sequences(run_scenes(run)))
+    show_tables(screen, (leaks(list(sample_calls(run_scenes(run)))), sequences(run_scenes(run))))
 
 
 def show_tools(screen: Screen, run: Path) -> None:
@@ -153,8 +159,7 @@ def show_tools(screen: Screen, run: Path) -> None:
     from carg.store import read_manifest, read_parts
 
     read_manifest(run / "expand", "expand")
-    for table in count_tools(read_parts(Tool, run / "expand", "tools")):
-        show_table(screen, table)
+    show_tables(screen, tuple(count_tools(read_parts(Tool, run / "expand", "tools"))))
 
 
 def show_draft(screen: Screen, title: str, out: Path | None, road: Any, **given: Any) -> None:
