@@ -11,6 +11,7 @@ from typing import Any
 
 from carg.domain_check.trials import Trial
 from carg.world.caller import draw_argument, draw_arguments
+from carg.world.executing import execute
 from carg.world.expressions import Expression
 from carg.world.failing import (
     other_values,
@@ -18,10 +19,12 @@ from carg.world.failing import (
 from carg.world.functions import DAY_S
 from carg.world.model import FieldSpec, Operation, Resource, Rule, World
 from carg.world.openings import broken_invariants, draw_actor, recount
-from carg.world.run import Actor, execute
+from carg.world.outcome import Actor
 from carg.world.state import State
 
-ATTEMPTS = 120
+ATTEMPTS = 360
+ATTEMPTS_INVARIANT = 120
+"""Fewer: an invariant that nothing reaches is a warning only, and common."""
 TRIALS = 8
 CALLS = 12
 """Tries to draw arguments at all, before a state is given up: it may hold no record to name."""
@@ -32,12 +35,15 @@ REPAIRS = 30
 def find_case(trials: list[Trial], operation: Operation, rule: Rule, owner: Resource | None, *, hit: bool) -> bool:
     """Whether a call of the operation was found that the rule refuses (`hit`), or that passes it."""
     mine = [trial for trial in trials if operation.name in trial.service.tools]
-    rng = Random(f"search/{operation.name}/{rule.code}/{hit}")
+    rng, attempts = (
+        Random(f"search/{operation.name}/{rule.code}/{hit}"),
+        ATTEMPTS if owner is None else ATTEMPTS_INVARIANT,
+    )
     for trial in rng.sample(mine, min(TRIALS, len(mine))):
         search = _Search(trial, operation, rule, owner, rng)
         if not any(search.can_call() for _ in range(CALLS)):
             continue
-        if any(search.attempt(hit) for _ in range(ATTEMPTS)):
+        if any(search.attempt(hit) for _ in range(attempts)):
             return True
     return False
 
