@@ -15,9 +15,10 @@ from carg.records import Json, canonical
 from carg.schemas import validator
 from carg.world.arguments import show_arguments
 from carg.world.caller import draw_arguments
+from carg.world.executing import execute
 from carg.world.model import Operation, World
 from carg.world.openings import draw_actor
-from carg.world.run import Actor, Outcome, execute
+from carg.world.outcome import Actor, Outcome
 from carg.world.service import fault_detail
 from carg.world.state import Change
 

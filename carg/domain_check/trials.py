@@ -15,8 +15,8 @@ from carg.world.definitions import tool_record
 from carg.world.functions import DAY_S
 from carg.world.model import Resource, World
 from carg.world.openings import broken_invariants, due_records, grow_opening
-from carg.world.run import Setting
 from carg.world.service import Service
+from carg.world.setting import Setting
 from carg.world.singles import Singles
 from carg.world.state import State
 

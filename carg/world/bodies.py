@@ -9,8 +9,8 @@ from typing import Any
 from carg.records import Json
 from carg.world.expressions import Type
 from carg.world.model import Operation
+from carg.world.outcome import Outcome, Rec
 from carg.world.presenting import LIST_MOST, Surface
-from carg.world.run import Outcome, Rec
 from carg.world.state import Frame, Read
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from carg.world.functions import DAY_S
 from carg.world.model import FieldSpec, Input, Operation
 from carg.world.people import draw_email
-from carg.world.run import Setting
+from carg.world.setting import Setting
 from carg.world.state import State
 from carg.world.values import draw_number, draw_option, draw_value
 

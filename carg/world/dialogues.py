@@ -13,6 +13,7 @@ from typing import Any
 
 from carg.records import Opening, Session
 from carg.world.composing import Note, Take, choose_tools
+from carg.world.executing import execute
 from carg.world.failing import (
     draw_crossed,
     draw_missing,
@@ -21,7 +22,7 @@ from carg.world.failing import (
 from carg.world.functions import Uncomputable
 from carg.world.model import Goal, Operation
 from carg.world.openings import draw_actor
-from carg.world.run import Actor, execute
+from carg.world.outcome import Actor
 from carg.world.service import Answered, Service
 from carg.world.singles import Singles
 from carg.world.state import Frame, State

@@ -14,7 +14,7 @@ from carg.world.caller import draw_argument, draw_arguments
 from carg.world.composing import Note
 from carg.world.model import FieldSpec, Operation
 from carg.world.openings import draw_actor
-from carg.world.run import Outcome
+from carg.world.outcome import Outcome
 from carg.world.singles import TRIES, Item, Singles
 from carg.world.state import Frame, State
 from carg.world.syntax import parse_call, render_call, spoil_call

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from carg.world.run import Trace, reference_read
+from carg.world.outcome import Trace, reference_read
 from carg.world.service import OUTAGES, Answered
 from carg.world.state import Read, Tables
 from carg.world.view import View

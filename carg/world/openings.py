@@ -8,10 +8,13 @@ from typing import Any
 
 from carg.records import Instance, Json, Opening, digest
 from carg.world.caller import draw_arguments, draw_credential
+from carg.world.executing import execute
 from carg.world.functions import DAY_S, Uncomputable, month_of
 from carg.world.model import Operation, Resource, World
+from carg.world.outcome import Actor, Refused
 from carg.world.people import draw_person
-from carg.world.run import Actor, Refused, Run, Setting, coerce, execute
+from carg.world.run import Run, coerce
+from carg.world.setting import Setting
 from carg.world.state import Frame, State
 from carg.world.upkeep import Own, check_always, keep_tallies, tally_over
 

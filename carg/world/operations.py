@@ -7,7 +7,8 @@ from typing import Any
 
 from carg.world.functions import SOLVE_STEPS, Uncomputable
 from carg.world.model import EachEffect, Formula, Input, Operation
-from carg.world.run import Reads, Rec, Refusal, Refused, Run, reference_read
+from carg.world.outcome import Reads, Rec, Refusal, Refused, reference_read
+from carg.world.run import Run
 from carg.world.state import Read
 from carg.world.upkeep import check_always, keep_tallies, spare_tallies
 

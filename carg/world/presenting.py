@@ -18,7 +18,8 @@ from carg.world.conventions import case_words, page_words
 from carg.world.expressions import Type
 from carg.world.functions import DAY_S, day_to_date
 from carg.world.model import FieldSpec, Resource, Template, World
-from carg.world.run import Outcome, Setting
+from carg.world.outcome import Outcome
+from carg.world.setting import Setting
 
 ID_MOST = 40
 LIST_MOST = 50

@@ -1,159 +1,23 @@
-"""`execute`: a call against a state gives a body or a refusal, the changes, and a trace of all that was read.
-
-Pure: nothing outside its arguments is read, nothing is changed. Arguments are canonical and schema-valid; definitions
-and conventions are `surface`'s. Faults are tried in the order of `records.FAULT_ORDER`.
-"""
+"""One execution under way: its values, the states before and after, and what each value rests on."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from carg.world.expressions import Expression
 from carg.world.functions import DAY_S, Uncomputable
-from carg.world.model import FieldSpec, Operation, Resource, Rule, Tally, Template, World
-from carg.world.state import Change, Frame, Overlay, Read, Record, State
+from carg.world.model import FieldSpec, Operation, Resource, Rule
+from carg.world.outcome import UNKNOWN, Actor, Reads, Refusal, Refused, Trace
+from carg.world.setting import Setting
+from carg.world.state import Frame, Overlay, Read, Record, State
 from carg.world.values import draw_value
 
-Reads = tuple[Read, ...]
-UNKNOWN: Reads = (("", None, None),)
-"""Reads of what nobody can see: the value was drawn, not computed."""
 _CAN_FAIL = re.compile(r"[/%]|\*\*|\b(?:sqrt|exp|log\d*|tan|asin|acos|sinh|cosh|total)\(")
 """Expressions that have no value for some cells: then whether the call succeeds rests on what they read."""
 _CELL = re.compile(r"\w+(\.\w+)+")
-
-
-def reference_read(name: str) -> Read:
-    """The read of a whole reference table, which no resource can be named like."""
-    return (f"#{name}", None, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who calls: a name and a role."""
-
-    name: str
-    role: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rec:
-    """A record in a body, not yet presented."""
-
-    resource: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a call was refused. `detail` holds what wordings need: id, resource, role."""
-
-    code: str
-    fault: str
-    status: int
-    field: str | None
-    words: Template | None = None
-    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    detail: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Trace:
-    """What an execution read and wrote.
-
-    All reads are of the state before. `label`: what decided between success and this refusal; `writes`: (table, id,
-    field) that was, or with other reads might have been, written (id None: that of any record), and what its value
-    rests on; `deleted` likewise, with `cascades`: the (table, reference) by which records went along; `values`: a body
-    path and what its value rests on; `tells`: a cell that the words of the refusal show, and what leads to it; `rules`:
-    those tried, by code.
-    """
-
-    label: list[Read] = field(default_factory=list)
-    writes: list[tuple[str, str | None, str, Reads]] = field(default_factory=list)
-    created: list[tuple[str, str]] = field(default_factory=list)
-    deleted: list[tuple[str, str, Reads]] = field(default_factory=list)
-    cascades: list[tuple[str, str]] = field(default_factory=list)
-    values: list[tuple[str, Reads]] = field(default_factory=list)
-    tells: list[tuple[Read, Reads]] = field(default_factory=list)
-    rules: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """Body or refusal, with the changes and the trace. `frame` reads the state after."""
-
-    refusal: Refusal | None
-    body: Any
-    changes: list[Change]
-    trace: Trace
-    frame: Frame
-
-
-class Setting:
-    """A world as one instance runs it: knobs chosen, ids styled, texts salted."""
-
-    __slots__ = ("always", "base", "guarded", "id_style", "refers", "salt", "tallies", "world")
-
-    def __init__(self, world: World, knobs: Mapping[str, Any], *, id_style: str, salt: str) -> None:
-        self.world = world
-        self.id_style = id_style
-        self.salt = salt
-        self.base = {
-            **{name: knob.values[0] for name, knob in world.knobs.items()},
-            **knobs,
-            **{name: value for name, (value, _) in world.constants.items()},
-        }
-        self.tallies: dict[str, list[tuple[str, str, Tally]]] = {}
-        self.refers: dict[str, list[tuple[str, str]]] = {}
-        self.always: dict[str, list[tuple[Rule, frozenset[tuple[str, str]]]]] = {}
-        """Invariants by resource, each with the (resource, field) it reads; of a table it looks through, all fields."""
-        for resource in world.resources.values():
-            self.always[resource.name] = [(rule, _read_by(world, resource, rule)) for rule in resource.always]
-            for spec in resource.fields.values():
-                if spec.tally is not None:
-                    self.tallies.setdefault(spec.tally.resource, []).append((resource.name, spec.name, spec.tally))
-                if spec.kind == "ref" and spec.of is not None:
-                    self.refers.setdefault(spec.of, []).append((resource.name, spec.name))
-        self.guarded = {cell for rules in self.always.values() for _, read in rules for cell in read}
-        """The (resource, field) that some invariant reads."""
-
-    def mint(self, resource: Resource, number: int) -> str:
-        """The id of the number-th record of a resource, in the instance's style."""
-        return mint_id(self.id_style, resource.prefix, number, f"{self.salt}/{resource.name}")
-
-
-def _read_by(world: World, resource: Resource, rule: Rule) -> frozenset[tuple[str, str]]:
-    own = {(resource.name, name) for name in rule.that.names if name in resource.fields}
-    whole = {(table, name) for table in rule.that.tables for name in world.resources[table].fields}
-    return rule.that.cells | own | whole
-
-
-def mint_id(style: str, prefix: str, number: int, salt: str) -> str:
-    """An id: sequential styles show the number, the others are drawn from salt and number."""
-    if style == "integer":
-        return str(1000 + number)
-    if style == "prefixed_sequence":
-        return f"{prefix}-{number:04d}"
-    drawn = Random(f"{salt}/{number}").getrandbits(128)
-    if style == "uuid":
-        text = f"{drawn:032x}"
-        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
-    if style == "short_code":
-        letters = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
-        return "".join(letters[(drawn >> (5 * place)) & 31] for place in range(7))
-    return f"{prefix.lower()}_{drawn & (2**40 - 1):010x}"
-
-
-class Refused(Exception):
-    """Ends an execution with a refusal."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.code)
-        self.refusal = refusal
 
 
 class Run:
@@ -413,50 +277,3 @@ def coerce(spec: FieldSpec, value: Any) -> Any:
     if spec.kind == "time":
         return int(value) // 60 * 60
     return int(value) if spec.kind == "date" else value
-
-
-def execute(
-    setting: Setting,
-    state: State,
-    operation: Operation,
-    arguments: Mapping[str, Any],
-    actor: Actor,
-    barred: Refusal | None = None,
-) -> Outcome:
-    """The outcome of one call: body or refusal, changes, trace. Arguments are canonical and schema-valid.
-
-    `barred` is the refusal of a caller who is not who he should be; it stands before the rules of roles.
-    """
-    from carg.world.operations import perform
-
-    run = Run(setting, state, operation, arguments, actor)
-    try:
-        run.compute_lets(state=False)
-        run.check(operation.rules, "rule.cross_field")
-        if barred is not None:
-            raise Refused(barred)
-        run.check_role()
-        missing = run.find_missing() if operation.kind != "batch_get" else None
-        if missing is None and not operation.each:
-            run.compute_lets(state=True)
-        run.check_forbidden(missing)
-        if missing is not None:
-            raise Refused(missing)
-        body = perform(run)
-    except Refused as refused:
-        run.trace.label = run.frame.reads
-        run.trace.writes.clear()
-        run.trace.created.clear()
-        run.trace.deleted.clear()
-        return Outcome(refused.refusal, None, [], run.trace, run.frame)
-    except Uncomputable as fault:
-        # What failed was read somewhere; after the changes began that is in the frame after.
-        run.trace.label = run.frame.reads + list(run.settle(0))
-        run.trace.writes.clear()
-        run.trace.created.clear()
-        run.trace.deleted.clear()
-        detail = {"reason": str(fault)}
-        refusal = Refusal("not_computable", "rule.cross_field", 422, None, detail=detail)
-        return Outcome(refusal, None, [], run.trace, run.frame)
-    run.trace.label = run.frame.reads
-    return Outcome(None, body, run.overlay.changes(), run.trace, run.after)

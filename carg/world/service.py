@@ -14,9 +14,11 @@ from carg.world.arguments import read_arguments, show_arguments
 from carg.world.bodies import Shown, show_body
 from carg.world.definitions import draw_tool
 from carg.world.directives import degrade, settle_directive
+from carg.world.executing import execute
 from carg.world.model import World
+from carg.world.outcome import Actor, Outcome, Refusal
 from carg.world.presenting import Surface
-from carg.world.run import Actor, Outcome, Refusal, Setting, execute
+from carg.world.setting import Setting
 from carg.world.state import State
 from carg.world.syntax import Parsed, parse_call, render_call
 from carg.world.tightening import ShownTool

@@ -13,8 +13,9 @@ from carg.siblings import shuffle_keys
 from carg.world.arguments import show_arguments
 from carg.world.caller import draw_argument, draw_arguments
 from carg.world.composing import Note
+from carg.world.executing import execute
 from carg.world.model import Operation
-from carg.world.run import Actor, Outcome, execute
+from carg.world.outcome import Actor, Outcome
 from carg.world.service import Service
 from carg.world.state import State
 from carg.world.syntax import render_call

@@ -19,8 +19,8 @@ from carg.world.knowledge import Knowledge
 from carg.world.model import FieldSpec, Operation
 from carg.world.openings import grow_state
 from carg.world.replay import service_of, start_state
-from carg.world.run import Setting
 from carg.world.service import OUTAGES, Answered, Service
+from carg.world.setting import Setting
 from carg.world.state import Change, Record, State, Tables
 from carg.world.view import View, service_tables, view_of
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from carg.world.expressions import Expression
 from carg.world.model import Tally
-from carg.world.run import Reads, Refusal, Refused, Run
+from carg.world.outcome import Reads, Refusal, Refused
+from carg.world.run import Run
 from carg.world.state import Frame
 
 

@@ -13,7 +13,7 @@ import orjson
 from carg.records import Json
 from carg.world.model import World
 from carg.world.presenting import Surface
-from carg.world.run import mint_id
+from carg.world.setting import mint_id
 from carg.world.state import State, Tables
 
 RULES = {
