@@ -4,23 +4,12 @@ from datetime import UTC, datetime
 from random import Random
 
 import pytest
+from carg.world.types import DATE, NUMBER, Scope, Type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carg.errors import ExpressionError
-from carg.world.expressions import (
-    BOOLEAN,
-    DATE,
-    INTEGER,
-    MAX_DEPTH,
-    MAX_SOURCE,
-    NUMBER,
-    TEXT,
-    TIME,
-    Scope,
-    Type,
-    compile_expression,
-)
+from carg.world.expressions import BOOLEAN, INTEGER, MAX_DEPTH, MAX_SOURCE, TEXT, TIME, compile_expression
 from carg.world.functions import Uncomputable
 
 HIVE = {

@@ -14,9 +14,9 @@ from typing import Any
 
 from carg.domain_check.findings import Findings
 from carg.domain_check.formulas import example_inputs, with_lets
-from carg.world.expressions import Expression
 from carg.world.functions import CONSTANTS
 from carg.world.model import Formula, World
+from carg.world.types import Expression
 
 Dimension = Mapping[str, float] | None
 PLAIN: Dimension = {}

@@ -12,7 +12,6 @@ from typing import Any
 from carg.domain_check.trials import Trial
 from carg.world.caller import draw_argument, draw_arguments
 from carg.world.executing import execute
-from carg.world.expressions import Expression
 from carg.world.failing import (
     other_values,
 )
@@ -21,6 +20,7 @@ from carg.world.model import FieldSpec, Operation, Resource, Rule, World
 from carg.world.openings import broken_invariants, draw_actor, recount
 from carg.world.outcome import Actor
 from carg.world.state import State
+from carg.world.types import Expression
 
 ATTEMPTS = 360
 ATTEMPTS_INVARIANT = 120

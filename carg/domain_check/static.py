@@ -6,8 +6,8 @@ from collections import Counter
 
 from carg.domain_check.findings import Findings, entry_of
 from carg.world.describing import all_rules
-from carg.world.expressions import Expression
 from carg.world.model import FieldSpec, Operation, Resource, World
+from carg.world.types import Expression
 
 TOOLS_LEAST = 67
 AUTHORED_LEAST = 0.4

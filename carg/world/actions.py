@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from carg.errors import ExpressionError
-from carg.world.expressions import Expression, Scope, Type, compile_expression, join_types
+from carg.world.expressions import compile_expression
 from carg.world.fields import read_field
 from carg.world.generic import draft_type, target_input
 from carg.world.model import Creation, Due, EachEffect, Effect, FieldSpec, Input, Operation, Rule
 from carg.world.reading import did_you_mean
+from carg.world.types import Expression, Scope, Type, join_types
 
 if TYPE_CHECKING:
     from carg.world.load import Draft

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carg.records import Json
-from carg.world.expressions import Type
 from carg.world.model import Operation
 from carg.world.outcome import Outcome, Rec
 from carg.world.presenting import LIST_MOST, Surface
 from carg.world.state import Frame, Read
+from carg.world.types import Type
 
 
 @dataclass(slots=True)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from carg.records import FAULT_ORDER, ErrorSpec
-from carg.world.expressions import Expression
 from carg.world.model import FieldSpec, Input, Operation, Resource, Rule, World
 from carg.world.presenting import Surface
 from carg.world.tightening import Param
+from carg.world.types import Expression
 from carg.world.wording import fault_code, fault_status, style_code
 
 _SLOT = re.compile(r"\{([^{}]*)\}")

@@ -13,83 +13,26 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from carg.errors import ExpressionError
 from carg.world.functions import CONSTANTS, FUNCTIONS, RUNTIME
+from carg.world.types import (
+    NUMBER,
+    NUMERIC,
+    ORDERINGS,
+    Expression,
+    Scope,
+    Type,
+    call_type,
+    check_comparison,
+    join_types,
+    need_type,
+    sum_type,
+)
 
 MAX_SOURCE = 1000
 MAX_DEPTH = 24
 MAX_LOOPS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Type:
-    """The type of an expression. `of` is the resource of a ref or record; `item` the type of a list's items.
-
-    kind: number, integer, boolean, text, date (days), time (seconds), ref, record, list, null.
-    `options` are the only values a closed text can have; `nullable` whether nothing is possible.
-    """
-
-    kind: str
-    of: str | None = None
-    item: Type | None = None
-    options: tuple[str, ...] = ()
-    nullable: bool = False
-
-    def __str__(self) -> str:
-        if self.kind == "list":
-            return f"list of {self.item}"
-        return f"{self.kind} {self.of}" if self.of else self.kind
-
-    def or_null(self, nullable: bool = True) -> Type:
-        """The same type, possibly nothing."""
-        return Type(self.kind, self.of, self.item, self.options, self.nullable or nullable)
-
-
-NUMBER, INTEGER, BOOLEAN, TEXT = Type("number"), Type("integer"), Type("boolean"), Type("text")
-DATE, TIME, NULL = Type("date"), Type("time"), Type("null", nullable=True)
-NUMERIC = ("number", "integer")
-
-Fields = Mapping[str, Mapping[str, Type]]
-"""For each resource the type of each field; a field of an object is named with a dot."""
-
-Get = Callable[[str, Any, str], Any]
-"""(resource, id, field) -> value; nothing where the id is nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What an expression may name: variables with their types, resources with their fields, all tables as loops."""
-
-    names: Mapping[str, Type]
-    fields: Fields = field(default_factory=dict)
-    was: bool = False
-    """Whether `was.x` may be said: the value before the action's effects."""
-
-    def plus(self, names: Mapping[str, Type]) -> Scope:
-        """This scope with further names."""
-        return Scope({**self.names, **names}, self.fields, self.was)
-
-
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """A compiled expression: `run(get, scan, values)` gives its value.
-
-    `get` reads a cell; `scan(resource)` lists the ids of a table; `values` maps the names. `names` are those it uses,
-    `tables` the tables it loops over, `cells` every (resource, field) that it can read, `was` the hoisted
-    sub-expressions to be evaluated before the effects (under the names they are replaced by).
-    """
-
-    source: str
-    type: Type
-    run: Callable[[Get, Callable[[str], Iterable[str]], Mapping[str, Any]], Any]
-    names: frozenset[str]
-    tables: frozenset[str]
-    cells: frozenset[tuple[str, str]]
-    was: tuple[tuple[str, Expression], ...] = ()
 
 
 def compile_expression(source: str, scope: Scope, *, entry: str = "") -> Expression:
@@ -134,10 +77,6 @@ def _depth(tree: ast.AST) -> int:
     return deepest // 2
 
 
-def _refuse(message: str, hint: str = "") -> ExpressionError:
-    return ExpressionError(message, hint)
-
-
 _COMPARE = {
     ast.Eq: "==",
     ast.NotEq: "!=",
@@ -148,7 +87,6 @@ _COMPARE = {
     ast.In: "in",
     ast.NotIn: "not in",
 }
-_GUARDED = {"<": "_lt", "<=": "_le", ">": "_gt", ">=": "_ge"}
 _ARITHMETIC = {
     ast.Add: "+",
     ast.Sub: "-",
@@ -179,7 +117,7 @@ class _Maker:
         """The Python text and the type of one node."""
         handler = getattr(self, f"_make_{type(node).__name__}", None)
         if handler is None:
-            raise _refuse(f"{type(node).__name__} is not allowed here")
+            raise ExpressionError(f"{type(node).__name__} is not allowed here")
         return handler(node)  # type: ignore[no-any-return]
 
     def _make_Constant(self, node: ast.Constant) -> tuple[str, Type]:
@@ -194,7 +132,7 @@ class _Maker:
             return repr(value), NUMBER
         if isinstance(value, str):
             return repr(value), Type("text", options=(value,))
-        raise _refuse(f"the constant {str(value)[:40]} is not allowed")
+        raise ExpressionError(f"the constant {str(value)[:40]} is not allowed")
 
     def _make_Name(self, node: ast.Name) -> tuple[str, Type]:
         name = node.id
@@ -210,7 +148,7 @@ class _Maker:
         known = sorted({*self.scope.names, *self.local})
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known names: {', '.join(known[:24])}"
-        raise _refuse(f"{name!r} is unknown here", hint)
+        raise ExpressionError(f"{name!r} is unknown here", hint)
 
     def _make_Attribute(self, node: ast.Attribute) -> tuple[str, Type]:
         if self._starts_with_was(node):
@@ -226,13 +164,13 @@ class _Maker:
                 return f"_part({code}, {path[0]!r})", part.or_null()
         while path:
             if kind.kind != "ref" or kind.of is None:
-                raise _refuse(f"`{ast.unparse(base)}` is a {kind}: it has no field {path[0]!r}")
+                raise ExpressionError(f"`{ast.unparse(base)}` is a {kind}: it has no field {path[0]!r}")
             known = self.scope.fields.get(kind.of, {})
             # A field of an object is one cell: `guest.address.city` reads the whole address.
             size = 2 if ".".join(path[:2]) in known and len(path) > 1 else 1
             name = ".".join(path[:size])
             if name not in known:
-                raise _refuse(f"{kind.of} has no field {name!r}", f"it has: {', '.join(sorted(known))}")
+                raise ExpressionError(f"{kind.of} has no field {name!r}", f"it has: {', '.join(sorted(known))}")
             self.cells.add((kind.of, path[0]))
             code = f"g({kind.of!r}, {code}, {path[0]!r})"
             if size == 2:
@@ -249,7 +187,7 @@ class _Maker:
 
     def _hoist(self, node: ast.Attribute) -> tuple[str, Type]:
         if not self.scope.was:
-            raise _refuse("`was.` is only for set, create and returns")
+            raise ExpressionError("`was.` is only for set, create and returns")
         source = ast.unparse(node).removeprefix("was.")
         inner = compile_expression(source, Scope(self.scope.names, self.scope.fields))
         name = f"was_{source.replace('.', '_')}"
@@ -259,26 +197,21 @@ class _Maker:
     def _make_UnaryOp(self, node: ast.UnaryOp) -> tuple[str, Type]:
         code, kind = self.make(node.operand)
         if isinstance(node.op, ast.Not):
-            self._need(kind, ("boolean",), "not")
+            need_type(kind, ("boolean",), "not")
             return f"(not {code})", BOOLEAN
         if isinstance(node.op, ast.USub):
-            self._need(kind, NUMERIC, "-")
+            need_type(kind, NUMERIC, "-")
             return (f"_neg({code})" if kind.nullable else f"(-{code})"), kind
-        raise _refuse("only `-x` and `not x` are allowed")
-
-    @staticmethod
-    def _need(kind: Type, kinds: tuple[str, ...], what: str) -> None:
-        if kind.kind not in kinds:
-            raise _refuse(f"{what} needs {' or '.join(kinds)}, not {kind}")
+        raise ExpressionError("only `-x` and `not x` are allowed")
 
     def _make_BinOp(self, node: ast.BinOp) -> tuple[str, Type]:
         sign = _ARITHMETIC.get(type(node.op))
         if sign is None:
-            raise _refuse("allowed operators: + - * / // % **")
+            raise ExpressionError("allowed operators: + - * / // % **")
         (left, a), (right, b) = self.make(node.left), self.make(node.right)
-        kind = _sum_type(sign, a, b)
+        kind = sum_type(sign, a, b)
         if kind is None:
-            raise _refuse(f"{a} and {b} cannot be joined by this operator", "dates: add_days, days_between")
+            raise ExpressionError(f"{a} and {b} cannot be joined by this operator", "dates: add_days, days_between")
         null = a.nullable or b.nullable
         if sign.startswith("_"):
             return f"{sign}({left}, {right})", kind.or_null(null)
@@ -290,30 +223,30 @@ class _Maker:
         parts = []
         for value in node.values:
             code, kind = self.make(value)
-            self._need(kind, ("boolean",), "and / or")
+            need_type(kind, ("boolean",), "and / or")
             parts.append(code)
         joiner = " and " if isinstance(node.op, ast.And) else " or "
         return f"bool({joiner.join(parts)})", BOOLEAN
 
     def _make_IfExp(self, node: ast.IfExp) -> tuple[str, Type]:
         (test, a), (yes, b), (no, c) = self.make(node.test), self.make(node.body), self.make(node.orelse)
-        self._need(a, ("boolean",), "if")
+        need_type(a, ("boolean",), "if")
         return f"({yes} if {test} else {no})", join_types(b, c)
 
     def _make_Compare(self, node: ast.Compare) -> tuple[str, Type]:
         if len(node.ops) > 2:
-            raise _refuse("at most two comparisons in a row")
+            raise ExpressionError("at most two comparisons in a row")
         items = [self.make(item) for item in (node.left, *node.comparators)]
         parts = []
         for operator, (left, a), (right, b) in zip(node.ops, items, items[1:], strict=False):
             sign = _COMPARE.get(type(operator))
             if sign is None:
-                raise _refuse("allowed comparisons: == != < <= > >= in, not in")
-            _check_comparison(sign, a, b)
-            guarded = sign in _GUARDED and (a.nullable or b.nullable)
+                raise ExpressionError("allowed comparisons: == != < <= > >= in, not in")
+            check_comparison(sign, a, b)
+            guarded = sign in ORDERINGS and (a.nullable or b.nullable)
             if sign in ("in", "not in") and b.nullable:
                 right = f"({right} or ())"
-            parts.append(f"{_GUARDED[sign]}({left}, {right})" if guarded else f"({left} {sign} {right})")
+            parts.append(f"{ORDERINGS[sign]}({left}, {right})" if guarded else f"({left} {sign} {right})")
         return (parts[0] if len(parts) == 1 else f"({' and '.join(parts)})"), BOOLEAN
 
     def _make_List(self, node: ast.List) -> tuple[str, Type]:
@@ -329,7 +262,7 @@ class _Maker:
 
     def _make_Call(self, node: ast.Call) -> tuple[str, Type]:
         if not isinstance(node.func, ast.Name) or node.keywords:
-            raise _refuse("only the listed functions can be called, without keywords")
+            raise ExpressionError("only the listed functions can be called, without keywords")
         name = node.func.id
         if len(node.args) == 1 and isinstance(node.args[0], ast.GeneratorExp):
             return self._aggregate(name, node.args[0])
@@ -339,37 +272,24 @@ class _Maker:
             return self._record(node.args)
         rule = FUNCTIONS.get(name)
         if rule is None:
-            raise _refuse(f"there is no function {name!r}", f"functions: {', '.join(sorted(FUNCTIONS))}")
+            raise ExpressionError(f"there is no function {name!r}", f"functions: {', '.join(sorted(FUNCTIONS))}")
         made = [self.make(item) for item in node.args]
-        kinds = tuple(kind for _, kind in made)
-        least, most = rule.arity
-        if not least <= len(made) <= most:
-            raise _refuse(f"{name} takes {least} to {most} arguments, not {len(made)}")
-        for kind in kinds:
-            if rule.takes and kind.kind not in rule.takes:
-                raise _refuse(f"{name} takes {' or '.join(rule.takes)}, not {kind}")
-        result = rule.gives
-        out = join_all(kinds) if result == "same" else Type(kinds[0].kind if result == "first" else result)
-        null = any(kind.nullable for kind in kinds)
-        if name == "coalesce":
-            out, null = join_types(kinds[0], kinds[1]), kinds[-1].nullable
-            out = Type(out.kind, out.of, out.item, out.options, null)
-        code = f"_f_{name}({', '.join(item for item, _ in made)})"
-        return code, out.or_null(null or rule.partial)
+        out = call_type(name, rule, tuple(kind for _, kind in made))
+        return f"_f_{name}({', '.join(item for item, _ in made)})", out
 
     def _record(self, args: list[ast.expr]) -> tuple[str, Type]:
         if len(args) != 1:
-            raise _refuse("record takes one reference")
+            raise ExpressionError("record takes one reference")
         code, kind = self.make(args[0])
-        self._need(kind, ("ref",), "record")
+        need_type(kind, ("ref",), "record")
         return code, Type("record", kind.of, nullable=kind.nullable)
 
     def _loop(self, name: str, kind: Type) -> None:
         self.loops += 1
         if self.loops > MAX_LOOPS:
-            raise _refuse(f"loops nest at most {MAX_LOOPS} deep")
+            raise ExpressionError(f"loops nest at most {MAX_LOOPS} deep")
         if name in self.local or name in self.scope.names:
-            raise _refuse(f"the loop variable {name!r} hides another name")
+            raise ExpressionError(f"the loop variable {name!r} hides another name")
         self.local[name] = kind
 
     def _unloop(self, name: str) -> None:
@@ -378,23 +298,23 @@ class _Maker:
 
     def _aggregate(self, name: str, node: ast.GeneratorExp) -> tuple[str, Type]:
         if name not in AGGREGATES:
-            raise _refuse(f"{name!r} takes no loop", f"loops go into: {', '.join(AGGREGATES)}")
+            raise ExpressionError(f"{name!r} takes no loop", f"loops go into: {', '.join(AGGREGATES)}")
         clause = node.generators[0]
         if len(node.generators) != 1 or not isinstance(clause.target, ast.Name):
-            raise _refuse("one loop with one variable, please")
+            raise ExpressionError("one loop with one variable, please")
         over, kind = self._range(clause.iter)
         variable = clause.target.id
         self._loop(variable, kind)
         tests = [self.make(test) for test in clause.ifs]
         for _, test in tests:
-            self._need(test, ("boolean",), "if")
+            need_type(test, ("boolean",), "if")
         body, out = self.make(node.elt)
         self._unloop(variable)
         only = "".join(f" if {code}" for code, _ in tests)
         if name in ("sum", "avg"):
-            self._need(out, NUMERIC, name)
+            need_type(out, NUMERIC, name)
         if name in ("any", "all"):
-            self._need(out, ("boolean",), name)
+            need_type(out, ("boolean",), name)
         code = f"_{name}({body} for _{variable} in {over}{only})"
         if name == "count":
             return code, INTEGER
@@ -412,74 +332,18 @@ class _Maker:
                 return f"s({node.id!r})", Type("ref", node.id)
         code, kind = self.make(node)
         if kind.kind != "list" or kind.item is None:
-            raise _refuse(f"a loop goes over a resource or a list, not a {kind}")
+            raise ExpressionError(f"a loop goes over a resource or a list, not a {kind}")
         return f"({code} or ())", kind.item
 
     def _iterate(self, name: str, args: list[ast.expr]) -> tuple[str, Type]:
         if len(args) != 4 or not isinstance(args[1], ast.Name):
-            raise _refuse(f"{name}(expression, variable, from, to)")
+            raise ExpressionError(f"{name}(expression, variable, from, to)")
         (low, a), (high, b) = self.make(args[2]), self.make(args[3])
         for kind in (a, b):
-            self._need(kind, NUMERIC, name)
+            need_type(kind, NUMERIC, name)
         variable = args[1].id
         self._loop(variable, NUMBER if name == "solve" else INTEGER)
         body, out = self.make(args[0])
         self._unloop(variable)
-        self._need(out, NUMERIC, name)
+        need_type(out, NUMERIC, name)
         return f"_{name}(lambda _{variable}: {body}, {low}, {high})", NUMBER.or_null(name == "solve" or out.nullable)
-
-
-def join_all(kinds: Iterable[Type]) -> Type:
-    """One type for several."""
-    first, *rest = kinds
-    for kind in rest:
-        first = join_types(first, kind)
-    return first
-
-
-def join_types(a: Type, b: Type) -> Type:
-    """The type of a value that is either; raises ExpressionError where there is none."""
-    null = a.nullable or b.nullable
-    if a.kind == "null":
-        return b.or_null()
-    if b.kind == "null":
-        return a.or_null()
-    if a.kind in NUMERIC and b.kind in NUMERIC:
-        return Type("integer" if a.kind == b.kind == "integer" else "number", nullable=null)
-    if a.kind == b.kind == "text":
-        both = tuple(dict.fromkeys(a.options + b.options)) if a.options and b.options else ()
-        return Type("text", options=both, nullable=null)
-    if a.kind != b.kind or a.of != b.of:
-        raise _refuse(f"{a} and {b} are not of one type")
-    return a.or_null(null)
-
-
-def _sum_type(sign: str, a: Type, b: Type) -> Type | None:
-    if a.kind in NUMERIC and b.kind in NUMERIC:
-        # Division by zero raises Uncomputable, which whoever runs the expression reports: never a silent null.
-        whole = (a.kind == b.kind == "integer" and sign not in ("_div", "_pow")) or sign == "_floordiv"
-        return INTEGER if whole else NUMBER
-    if sign == "+" and a.kind == b.kind == "text":
-        return TEXT
-    return None
-
-
-def _check_comparison(sign: str, a: Type, b: Type) -> None:
-    if sign in ("in", "not in"):
-        if b.kind == "text" and a.kind == "text":
-            return
-        if b.kind != "list" or b.item is None:
-            raise _refuse(f"`in` looks into a list or a text, not a {b}")
-        b = b.item
-    if "null" in (a.kind, b.kind):
-        if sign not in ("==", "!=", "in", "not in"):
-            raise _refuse("nothing can only be compared by == and !=")
-        return
-    if sign in _GUARDED and a.kind in ("boolean", "ref", "list"):
-        raise _refuse(f"{a} has no order")
-    if not (a.kind == b.kind and a.of == b.of) and not (a.kind in NUMERIC and b.kind in NUMERIC):
-        raise _refuse(f"{a} and {b} cannot be compared")
-    if a.kind == "text" and a.options and b.options and not set(a.options) & set(b.options):
-        raise _refuse(
-            f"{' | '.join(b.options[:3])} is none of the values of this text", f"allowed: {', '.join(a.options)}"
-        )

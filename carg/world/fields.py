@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from carg.errors import ExpressionError
-from carg.world.expressions import Expression, Scope, Type, join_types
 from carg.world.model import FieldSpec, Grammar
 from carg.world.reading import NAME, RESERVED, Reader, did_you_mean, is_number
+from carg.world.types import Expression, Scope, Type, join_types
 
 ADDRESS = ("street", "postal_code", "city", "country")
 KIND_KEYS = (

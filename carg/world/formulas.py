@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from carg.world.expressions import Expression, Type
 from carg.world.fields import read_field
 from carg.world.generic import draft_type
 from carg.world.model import FieldSpec, Formula, Input, Operation, Output, Rule, Table
 from carg.world.reading import NAME, Reader, is_number
+from carg.world.types import Expression, Type
 
 if TYPE_CHECKING:
     from carg.world.load import Draft

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from carg.world.expressions import Type
 from carg.world.model import FieldSpec, Input, Operation, Resource, Rule
 from carg.world.reading import STATUS
+from carg.world.types import Type
 
 if TYPE_CHECKING:
     from carg.world.load import Draft

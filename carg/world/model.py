@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from carg.world.expressions import Expression, Type
+from carg.world.types import Expression, Type
 
 GENERIC = ("get", "search", "create", "update", "delete", "batch_get", "aggregate")
 """Operations that every resource can offer."""

@@ -15,11 +15,11 @@ from typing import Any
 from carg.errors import RecordError
 from carg.records import Instance, Json
 from carg.world.conventions import case_words, page_words
-from carg.world.expressions import Type
 from carg.world.functions import DAY_S, day_to_date
 from carg.world.model import FieldSpec, Resource, Template, World
 from carg.world.outcome import Outcome
 from carg.world.setting import Setting
+from carg.world.types import Type
 
 ID_MOST = 40
 LIST_MOST = 50

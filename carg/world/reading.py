@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carg.errors import ExpressionError
-from carg.world.expressions import Expression, Scope, Type, compile_expression
+from carg.world.expressions import compile_expression
 from carg.world.model import Rule, Template
+from carg.world.types import Expression, Scope, Type
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 NUMBER_MOST = 1e100

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any
 
-from carg.world.expressions import Expression
 from carg.world.functions import DAY_S, Uncomputable
 from carg.world.model import FieldSpec, Operation, Resource, Rule
 from carg.world.outcome import UNKNOWN, Actor, Reads, Refusal, Refused, Trace
 from carg.world.setting import Setting
 from carg.world.state import Frame, Overlay, Read, Record, State
+from carg.world.types import Expression
 from carg.world.values import draw_value
 
 _CAN_FAIL = re.compile(r"[/%]|\*\*|\b(?:sqrt|exp|log\d*|tan|asin|acos|sinh|cosh|total)\(")

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from carg.world.expressions import Expression
 from carg.world.model import Tally
 from carg.world.outcome import Reads, Refusal, Refused
 from carg.world.run import Run
 from carg.world.state import Frame
+from carg.world.types import Expression
 
 
 def keep_tallies(run: Run) -> None:
