@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from random import Random
 
 import pytest
-from carg.world.types import DATE, NUMBER, Scope, Type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carg.errors import ExpressionError
-from carg.world.expressions import BOOLEAN, INTEGER, MAX_DEPTH, MAX_SOURCE, TEXT, TIME, compile_expression
+from carg.world.expressions import MAX_DEPTH, MAX_SOURCE, compile_expression
 from carg.world.functions import Uncomputable
+from carg.world.types import BOOLEAN, DATE, INTEGER, NUMBER, TEXT, TIME, Scope, Type
 
 HIVE = {
     "id": TEXT,

@@ -17,12 +17,16 @@ import difflib
 from carg.errors import ExpressionError
 from carg.world.functions import CONSTANTS, FUNCTIONS, RUNTIME
 from carg.world.types import (
+    BOOLEAN,
+    INTEGER,
+    NULL,
     NUMBER,
     NUMERIC,
     ORDERINGS,
     Expression,
     Scope,
     Type,
+    aggregate_type,
     call_type,
     check_comparison,
     join_types,
@@ -311,18 +315,7 @@ class _Maker:
         body, out = self.make(node.elt)
         self._unloop(variable)
         only = "".join(f" if {code}" for code, _ in tests)
-        if name in ("sum", "avg"):
-            need_type(out, NUMERIC, name)
-        if name in ("any", "all"):
-            need_type(out, ("boolean",), name)
-        code = f"_{name}({body} for _{variable} in {over}{only})"
-        if name == "count":
-            return code, INTEGER
-        if name in ("any", "all"):
-            return code, BOOLEAN
-        if name == "sum":
-            return code, Type(out.kind)
-        return code, (NUMBER if name == "avg" else Type(out.kind, out.of)).or_null()
+        return f"_{name}({body} for _{variable} in {over}{only})", aggregate_type(name, out)
 
     def _range(self, node: ast.expr) -> tuple[str, Type]:
         if isinstance(node, ast.Name) and node.id in self.scope.fields and node.id not in self.local:

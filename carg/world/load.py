@@ -18,7 +18,6 @@ from carg.errors import DomainError
 from carg.records import FAULT_ORDER
 from carg.world.actions import action_operation
 from carg.world.conventions import draw_convention
-from carg.world.expressions import INTEGER, TEXT, TIME
 from carg.world.fields import Words, field_types, finish_field, read_field
 from carg.world.formulas import formula_operations, read_formula, read_table, table_operation
 from carg.world.generic import resource_operations
@@ -38,7 +37,7 @@ from carg.world.model import (
 )
 from carg.world.reading import NAME, RESERVED, SLOT, Reader, did_you_mean, is_number, texts_in
 from carg.world.types import DATE as DATE_TYPE
-from carg.world.types import NUMBER, Scope, Type
+from carg.world.types import INTEGER, NUMBER, TEXT, TIME, Scope, Type
 
 MAX_FILE_BYTES = 512_000
 NUMBER_SLOT = re.compile(r"\w*:\d{1,6}(-\d{1,6})?")

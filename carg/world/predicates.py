@@ -19,8 +19,8 @@ from carg.errors import ExpressionError
 from carg.fill import fill
 from carg.records import ErrorSpec, Json
 from carg.schemas import apply_defaults, is_valid, types_of
-from carg.world.expressions import BOOLEAN, INTEGER, TEXT, TIME, compile_expression
-from carg.world.types import DATE, NUMBER, Scope, Type
+from carg.world.expressions import compile_expression
+from carg.world.types import BOOLEAN, DATE, INTEGER, NUMBER, TEXT, TIME, Scope, Type
 
 N_TRIALS = 150
 MOST_SHARE = 0.9

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carg.errors import ExpressionError
-from carg.world.expressions import BOOLEAN, INTEGER, NULL, TEXT, TIME
 from carg.world.functions import Function
 
 
@@ -121,6 +120,20 @@ def call_type(name: str, rule: Function, kinds: tuple[Type, ...]) -> Type:
         out, null = join_types(kinds[0], kinds[1]), kinds[-1].nullable
         out = Type(out.kind, out.of, out.item, out.options, null)
     return out.or_null(null or rule.partial)
+
+
+def aggregate_type(name: str, each: Type) -> Type:
+    """The type of an aggregate over values of one type; raises ExpressionError where it does not take them."""
+    if name == "count":
+        return INTEGER
+    if name in ("any", "all"):
+        need_type(each, ("boolean",), name)
+        return BOOLEAN
+    if name in ("sum", "avg"):
+        need_type(each, NUMERIC, name)
+    if name == "sum":
+        return Type(each.kind)
+    return (NUMBER if name == "avg" else Type(each.kind, each.of)).or_null()
 
 
 def need_type(kind: Type, kinds: tuple[str, ...], what: str) -> None:
