@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from carg.errors import ExpressionError
@@ -273,6 +273,7 @@ def _draw(rng, depth):
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 10**9), st.floats(-50, 50).filter(lambda x: x == 0 or abs(x) > 1e-9), st.integers(-20, 20))
+@example(8147, 3.0, 1)  # 1 // 0.1 is 9, as the tenth is a little more than one
 def test_arithmetic_is_pythons(seed, x, n):
     """On random expressions; where Python fails, there is no value."""
     ours, theirs = _draw(Random(seed), 4)

@@ -222,7 +222,7 @@ RUNTIME: Mapping[str, Any] = {
     "_mul": _binary(lambda a, b: a * b),
     "_neg": _null(lambda a: -a),
     "_div": _divide,
-    "_floordiv": lambda a, b: None if (q := _divide(a, b)) is None else math.floor(q),
+    "_floordiv": lambda a, b: None if _divide(a, b) is None else math.floor(a // b),
     "_mod": _modulo,
     "_pow": _power,
     "_lt": _ordered(lambda a, b: a < b),
