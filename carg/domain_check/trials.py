@@ -26,6 +26,8 @@ STATE_MOST = 0.85
 TERMINAL_MOST = 0.90
 SLACK_DAYS = 21
 """How long a due thing may wait: barred ones are tried again after 6 days, and several are due at once."""
+UNDONE = 0.1
+"""Share of the calendar at whose end openings leave due things undone, a little more than there."""
 
 
 @dataclass(slots=True)
@@ -116,11 +118,12 @@ def broken_rules(setting: Setting, tables: dict[str, Any], names: Iterable[str] 
 
 
 def _check_due(found: Findings, world: World, trials: list[Trial]) -> None:
+    slack = SLACK_DAYS + round(UNDONE * world.days)
     late: dict[str, int] = defaultdict(int)
     able: dict[str, int] = defaultdict(int)
     for trial in trials:
         opening = trial.opening
-        before = State(opening.tables, opening.now - SLACK_DAYS * DAY_S, opening.counters)
+        before = State(opening.tables, opening.now - slack * DAY_S, opening.counters)
         for name, operation in world.operations.items():
             if operation.due is None:
                 continue
@@ -131,10 +134,10 @@ def _check_due(found: Findings, world: World, trials: list[Trial]) -> None:
                 for row in opening.tables[resource.name].values()
             )
     for name, count in late.items():
-        found.row("overdue by more than three weeks", name, f"{count} of {able[name]}")
+        found.row(f"overdue by more than {slack} days", name, f"{count} of {able[name]}")
         if world.operations[name].moves_to is not None and count > 5 and count > 0.25 * able[name]:
             found.warn(
                 f"actions.{name}.due",
-                f"{count} of {able[name]} records are overdue by more than {SLACK_DAYS} days: "
+                f"{count} of {able[name]} records are overdue by more than {slack} days: "
                 "its rules refuse it (loosen them, or give due a later `after`)",
             )
