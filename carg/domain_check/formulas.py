@@ -10,10 +10,10 @@ from typing import Any
 
 from carg.domain_check.findings import Findings
 from carg.world.caller import draw_argument
+from carg.world.computing import compute_formula
 from carg.world.executing import execute
 from carg.world.functions import Uncomputable
 from carg.world.model import FieldSpec, Formula, Input, World
-from carg.world.operations import compute_formula
 from carg.world.outcome import Actor
 from carg.world.setting import Setting
 from carg.world.state import State

@@ -96,8 +96,8 @@ def _above(spec: FieldSpec, low: float, rng: Random) -> float:
 
 
 def _solvable(setting: Setting, operation: Operation, rng: Random, drawn: Mapping[str, Any]) -> float:
+    from carg.world.computing import compute_formula
     from carg.world.functions import Uncomputable
-    from carg.world.operations import compute_formula
 
     formula = setting.world.formulas[operation.subject]
     spec = next(spec for spec in formula.inputs if spec.name == operation.vary)

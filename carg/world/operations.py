@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from carg.world.functions import SOLVE_STEPS, Uncomputable
-from carg.world.model import EachEffect, Formula, Input, Operation
+from carg.world.computing import compute, solve, sweep
+from carg.world.model import EachEffect, Input, Operation
 from carg.world.outcome import Reads, Rec, Refusal, Refused, reference_read
 from carg.world.run import Run
 from carg.world.state import Read
@@ -281,92 +281,6 @@ def _returns(run: Run) -> Any:
     return body
 
 
-def compute_formula(formula: Formula, base: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The outputs of a formula, each rounded as it is shown before the next uses it. Raises Uncomputable."""
-    values = {**base, **inputs}
-    for name, expression in formula.lets:
-        values[name] = expression.run(_no_cells, _no_cells, values)
-    outputs: dict[str, Any] = {}
-    for output in formula.outputs:
-        value = output.value.run(_no_cells, _no_cells, values)
-        if output.decimals is not None and isinstance(value, float | int) and not isinstance(value, bool):
-            value = round(float(value), output.decimals) + 0.0 if output.decimals else round(value)
-        outputs[output.name] = values[output.name] = value
-    return outputs
-
-
-def _no_cells(*_: Any) -> Any:
-    raise Uncomputable("a formula reads no records")
-
-
-def _formula(run: Run) -> Formula:
-    return run.setting.world.formulas[run.operation.subject]
-
-
-def _compute(run: Run) -> dict[str, Any]:
-    formula = _formula(run)
-    return compute_formula(formula, run.values, {})
-
-
-def _check_formula_rules(run: Run, formula: Formula, values: Mapping[str, Any]) -> None:
-    for rule in formula.rules:
-        run.trace.rules.append(rule.code)
-        if not rule.that.run(_no_cells, _no_cells, values):
-            raise run.refuse(rule, values)
-
-
-def _sweep(run: Run) -> dict[str, Any]:
-    formula, name = _formula(run), run.operation.vary or ""
-    spec = next(spec for spec in formula.inputs if spec.name == name)
-    low, high, steps = run.values[f"{name}_from"], run.values[f"{name}_to"], run.values["steps"]
-    rows = []
-    for number in range(steps):
-        value = low + (high - low) * number / (steps - 1)
-        value = round(value) if spec.kind == "integer" else round(value, max(spec.decimals, 4))
-        values = {**run.values, name: value}
-        _check_formula_rules(run, formula, _with_lets(formula, values))
-        rows.append({name: value, **compute_formula(formula, values, {})})
-    return {"results": rows}
-
-
-def _with_lets(formula: Formula, values: Mapping[str, Any]) -> dict[str, Any]:
-    full = dict(values)
-    for name, expression in formula.lets:
-        full[name] = expression.run(_no_cells, _no_cells, full)
-    return full
-
-
-def _solve(run: Run) -> dict[str, Any]:
-    formula, name = _formula(run), run.operation.vary or ""
-    spec = next(spec for spec in formula.inputs if spec.name == name)
-    wanted = run.values[f"target_{formula.outputs[0].name}"]
-    low, high = float(spec.low or 0), float(spec.high or 0)
-    first, last = (_first_output(formula, run.values, name, value) for value in (low, high))
-    run.trace.rules.append("no_solution")
-    if first is None or last is None or not min(first, last) <= wanted <= max(first, last):
-        raise Refused(Refusal("no_solution", "rule.cross_field", 422, f"target_{formula.outputs[0].name}"))
-    rising = last >= first
-    for _ in range(SOLVE_STEPS):
-        middle = (low + high) / 2
-        value = _first_output(formula, run.values, name, middle)
-        if value is None:
-            raise Uncomputable("the formula has no value inside the range")
-        if (value < wanted) == rising:
-            low = middle
-        else:
-            high = middle
-    root = (low + high) / 2
-    found = round(root) if spec.kind == "integer" else round(root, max(spec.decimals, 4))
-    _check_formula_rules(run, formula, _with_lets(formula, {**run.values, name: found}))
-    return {name: found + 0}
-
-
-def _first_output(formula: Formula, values: Mapping[str, Any], name: str, value: float) -> float | None:
-    full = _with_lets(formula, {**values, name: value})
-    result = formula.outputs[0].value.run(_no_cells, _no_cells, full)
-    return None if result is None else float(result)
-
-
 def _table(run: Run) -> dict[str, Any]:
     operation = run.operation
     table = run.setting.world.tables[operation.subject]
@@ -405,8 +319,8 @@ _KINDS: Mapping[str, Any] = {
     "update": _update,
     "delete": _delete,
     "action": _action,
-    "compute": _compute,
-    "sweep": _sweep,
-    "solve": _solve,
+    "compute": compute,
+    "sweep": sweep,
+    "solve": solve,
     "table": _table,
 }
