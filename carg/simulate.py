@@ -36,6 +36,8 @@ class Simulation:
     scene: Scene
     state: State | None
     turns: list[tuple[str, str]] = field(default_factory=list)
+    wanted: tuple[str, ...] = ()
+    """Operations that were asked for: examples are of these, where this actor can call them."""
 
     @property
     def system(self) -> str:
@@ -120,7 +122,7 @@ def open_simulation(run: Path, service: str | None, *, seed: int = 0, tool: str 
         view=view.to_json(),
         actor=opening.actor,
     )
-    return Simulation(book.scene(session, {opening.id: opening}), state.fork())
+    return Simulation(book.scene(session, {opening.id: opening}), state.fork(), wanted=tuple(wanted))
 
 
 def _opening(run: Path, instance: Instance) -> Opening | None:
@@ -209,7 +211,7 @@ def judge_answer(simulation: Simulation, call: str, text: str) -> str:
 
 
 def example_call(simulation: Simulation, seed: int = 0) -> str:
-    """A valid call of one of the shown tools."""
+    """A valid call of one of the shown tools, of that which was asked for if it can be."""
     from carg.world.singles import Singles
 
     if simulation.scene.opening is None:
@@ -217,7 +219,8 @@ def example_call(simulation: Simulation, seed: int = 0) -> str:
     service = service_of(simulation.scene.instance)
     singles = Singles(service, simulation.scene.opening, Random(seed))
     singles.actor = simulation.scene.session.actor
-    singles.turn = [service.by_name[name].operation.name for name in simulation.scene.session.tools]
+    shown = [service.by_name[name].operation.name for name in simulation.scene.session.tools]
+    singles.turn = sorted(shown, key=lambda name: name not in simulation.wanted)
     for _ in singles.turn:
         if (item := singles.valid()) is not None:
             return item.text
