@@ -12,20 +12,17 @@ from random import Random
 from typing import Any
 
 from carg.records import Opening, Session
+from carg.world.aims import choose_aim, choose_operations, goal_value, is_nearer
+from carg.world.caller import draw_arguments
 from carg.world.composing import Note, Take, choose_tools
 from carg.world.executing import execute
-from carg.world.failing import (
-    draw_crossed,
-    draw_missing,
-    draw_sibling,
-)
-from carg.world.functions import Uncomputable
+from carg.world.failing import draw_crossed, draw_missing, draw_sibling
 from carg.world.model import Goal, Operation
 from carg.world.openings import draw_actor
 from carg.world.outcome import Actor
 from carg.world.service import Answered, Service
 from carg.world.singles import Singles
-from carg.world.state import Frame, State
+from carg.world.state import State
 from carg.world.tightening import ShownTool
 
 LENGTHS = (2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 8, 9, 10, 12)
@@ -69,8 +66,8 @@ def draw_session(service: Service, opening: Opening, rng: Random) -> Session | N
     world = service.world
     roles = world.services[service.instance.service].roles
     actor = opening.actor if rng.random() < 0.7 else draw_actor(world, service.instance, rng, rng.choice(roles))
-    goal, entities = _choose_aim(service, opening, rng)
-    wanted = _choose_operations(service, entities, rng)
+    goal, entities = choose_aim(service, opening, rng)
+    wanted = choose_operations(service, entities, rng)
     names = choose_tools(service, wanted, rng, least=4)
     take = Take(service, opening, actor, names)
     singles = Singles(service, opening, rng)
@@ -87,41 +84,6 @@ def draw_session(service: Service, opening: Opening, rng: Random) -> Session | N
     if len(take.answers) < 2:
         return None
     return take.close("session", rng, goal=goal.want if goal else None)
-
-
-def _choose_aim(service: Service, opening: Opening, rng: Random) -> tuple[Goal | None, list[tuple[str, str]]]:
-    world = service.world
-    subjects = {tool.operation.subject for tool in service.tools.values() if tool.operation.kind == "action"}
-    goals = [goal for goal in world.goals if goal.on in subjects and opening.tables.get(goal.on)]
-    goal = rng.choice(goals) if goals else None
-    pool = sorted(name for name in subjects if opening.tables.get(name))
-    if not pool:
-        touched = {tool.operation.subject for tool in service.tools.values()}
-        pool = sorted(name for name in touched if opening.tables.get(name))
-    if not pool:
-        return None, []
-    resource = goal.on if goal is not None else rng.choice(pool)
-    ids = sorted(opening.tables[resource])
-    entities = [(resource, key) for key in rng.sample(ids, min(len(ids), rng.choice((1, 2, 2, 3))))]
-    if rng.random() < 0.4:
-        other = rng.choice(pool)
-        entities.append((other, rng.choice(sorted(opening.tables[other]))))
-    return goal, entities
-
-
-def _choose_operations(service: Service, entities: list[tuple[str, str]], rng: Random) -> list[str]:
-    subjects = dict.fromkeys(resource for resource, _ in entities)
-    if not subjects:
-        return rng.sample(list(service.tools), min(3, len(service.tools)))
-    chosen: list[str] = []
-    for place, subject in enumerate(subjects):
-        own = [tool.operation for tool in service.tools.values() if tool.operation.subject == subject]
-        reads = [operation.name for operation in own if operation.kind == "get"]
-        finds = [operation.name for operation in own if operation.kind == "search"]
-        acts = [operation.name for operation in own if operation.kind in ("action", "create", "update", "delete")]
-        chosen += reads[:1] + finds[: 1 if rng.random() < 0.6 else 0]
-        chosen += rng.sample(acts, min(len(acts), 3 if place == 0 else 1))
-    return chosen[:7]
 
 
 def _turn(caller: _Caller) -> None:
@@ -268,8 +230,6 @@ def _act_wrongly(caller: _Caller) -> bool:
 
 
 def _draw(caller: _Caller, tool: ShownTool) -> dict[str, Any] | None:
-    from carg.world.caller import draw_arguments
-
     singles = caller.singles
     drawn = draw_arguments(singles.service.setting, singles.state, tool.operation, caller.rng, singles.focus)
     return singles.fit(tool, drawn) if drawn is not None else None
@@ -331,7 +291,7 @@ def _pursue(caller: _Caller, resource: str, key: str) -> bool:
     best: tuple[str, dict[str, Any]] | None = None
     tools = _tools(caller, "action", "create")
     caller.rng.shuffle(tools)
-    start = _goal_value(take.service, take.state, goal, key)
+    start = goal_value(take.service, take.state, goal, key)
     for tool in tools[:5]:
         if not caller.singles.able(tool.operation):
             continue
@@ -343,7 +303,7 @@ def _pursue(caller: _Caller, resource: str, key: str) -> bool:
         if outcome.refusal is not None:
             continue
         undo = take.state.apply(outcome.changes)
-        reached = _is_nearer(start, _goal_value(take.service, take.state, goal, key), goal)
+        reached = is_nearer(start, goal_value(take.service, take.state, goal, key), goal)
         _undo(take.state, undo)
         if reached:
             best = (tool.operation.name, drawn)
@@ -353,20 +313,3 @@ def _pursue(caller: _Caller, resource: str, key: str) -> bool:
         return False
     _say(caller, best[0], take.write(best[0], best[1], caller.rng))
     return True
-
-
-def _goal_value(service: Service, state: State, goal: Goal, key: str) -> Any:
-    if key not in state.tables[goal.on]:
-        return None
-    frame = Frame(state.tables)
-    values = {**service.setting.base, goal.on: key, "now": state.now, "today": state.now // 86_400}
-    try:
-        return goal.reach.run(frame.get, frame.scan, {**values, "role": "", "actor": ""})
-    except Uncomputable:
-        return None
-
-
-def _is_nearer(before: Any, after: Any, goal: Goal) -> bool:
-    if goal.grows:
-        return before is not None and after is not None and after > before
-    return after is True
