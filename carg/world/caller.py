@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from carg.world.functions import DAY_S
+from carg.world.computing import compute_formula
+from carg.world.functions import DAY_S, Uncomputable
 from carg.world.model import FieldSpec, Input, Operation
 from carg.world.people import draw_email
 from carg.world.setting import Setting
@@ -96,9 +97,6 @@ def _above(spec: FieldSpec, low: float, rng: Random) -> float:
 
 
 def _solvable(setting: Setting, operation: Operation, rng: Random, drawn: Mapping[str, Any]) -> float:
-    from carg.world.computing import compute_formula
-    from carg.world.functions import Uncomputable
-
     formula = setting.world.formulas[operation.subject]
     spec = next(spec for spec in formula.inputs if spec.name == operation.vary)
     inputs = {item.name: drawn.get(item.name, item.spec.default) for item in operation.inputs}

@@ -45,8 +45,8 @@ class _Caller:
     written: dict[tuple[str, str], int] = field(default_factory=dict)
     deleted: list[tuple[str, str]] = field(default_factory=list)
     refused: list[tuple[Operation, dict[str, Any], str]] = field(default_factory=list)
-    said: list[tuple[str, str]] = field(default_factory=list)
-    """(operation, text) of reads that can be repeated."""
+    said: list[str] = field(default_factory=list)
+    """Texts of reads that can be repeated."""
 
 
 def draw_sessions(service: Service, opening: Opening, rng: Random, budget: int) -> list[Session]:
@@ -101,12 +101,12 @@ def _turn(caller: _Caller) -> None:
         return
     if rng.random() < 0.22 and _probe(caller):
         return
-    if caller.goal is not None and rng.random() < 0.5 and _pursue(caller, resource, key):
+    if caller.goal is not None and rng.random() < 0.5 and _pursue(caller):
         return
     _do(caller)
 
 
-def _say(caller: _Caller, operation: str, text: str, note: Note | None = None) -> Answered:
+def _say(caller: _Caller, text: str, note: Note | None = None) -> Answered:
     answered = caller.take.ask(text, note)
     if answered.outcome is not None and answered.outcome.refusal is None:
         named = {str(value) for value in (answered.arguments or {}).values() if isinstance(value, str)}
@@ -140,8 +140,8 @@ def _look(caller: _Caller, resource: str, key: str) -> bool:
     operation = found[0].operation
     caller.looked.add((resource, key))
     text = caller.take.write(operation.name, {operation.inputs[0].name: key}, caller.rng)
-    caller.said.append((operation.name, text))
-    _say(caller, operation.name, text)
+    caller.said.append(text)
+    _say(caller, text)
     return True
 
 
@@ -155,12 +155,11 @@ def _probe(caller: _Caller) -> bool:
         if found := _tools(caller, "get", subject=resource):
             operation = found[0].operation
             text = caller.take.write(operation.name, {operation.inputs[0].name: key}, rng)
-            _say(caller, operation.name, text, Note(probe="read_after_write"))
-            caller.said.append((operation.name, text))
+            _say(caller, text, Note(probe="read_after_write"))
+            caller.said.append(text)
             return True
     if caller.said and rng.random() < 0.5:
-        operation_name, text = rng.choice(caller.said)
-        _say(caller, operation_name, text, Note(probe="repeat_read"))
+        _say(caller, rng.choice(caller.said), Note(probe="repeat_read"))
         return True
     return False
 
@@ -170,7 +169,7 @@ def _read_deleted(caller: _Caller) -> bool:
         if found := _tools(caller, "get", subject=resource):
             operation = found[0].operation
             text = caller.take.write(operation.name, {operation.inputs[0].name: key}, caller.rng)
-            _say(caller, operation.name, text, Note(probe="delete_then_read"))
+            _say(caller, text, Note(probe="delete_then_read"))
             return True
     return False
 
@@ -180,10 +179,10 @@ def _do(caller: _Caller) -> bool:
     item = caller.singles.valid()
     if item is None:
         return False
-    _say(caller, item.operation, item.text)
+    _say(caller, item.text)
     kind = caller.take.service.tools[item.operation].operation.kind
     if kind in ("get", "search", "batch_get", "aggregate", "compute", "table"):
-        caller.said.append((item.operation, item.text))
+        caller.said.append(item.text)
     return True
 
 
@@ -196,7 +195,7 @@ def _slip(caller: _Caller) -> bool:
             arguments = singles.valid_arguments(tool.operation.name)
             if arguments is not None and singles.able(tool.operation):
                 text = caller.take.write(tool.operation.name, {**arguments, tool.operation.inputs[0].name: key}, rng)
-                _say(caller, tool.operation.name, text, Note(mutation="deleted"))
+                _say(caller, text, Note(mutation="deleted"))
                 return True
     chance = rng.random()
     if chance < 0.45:
@@ -206,7 +205,7 @@ def _slip(caller: _Caller) -> bool:
         return _act_wrongly(caller)
     if item.patch and item.note.mutation == "sibling:removed":
         return False
-    _say(caller, item.operation, item.text, item.note)
+    _say(caller, item.text, item.note)
     return True
 
 
@@ -222,7 +221,7 @@ def _act_wrongly(caller: _Caller) -> bool:
         if refusal is None or refusal.fault in ("rule.cross_field",):
             continue
         text = caller.take.write(tool.operation.name, drawn, caller.rng)
-        _say(caller, tool.operation.name, text, Note(mutation=f"slip:{refusal.fault}"))
+        _say(caller, text, Note(mutation=f"slip:{refusal.fault}"))
         if refusal.fault in ("state.order", "state.conflict", "rule.limit"):
             caller.refused.append((tool.operation, drawn, text))
         return True
@@ -251,12 +250,12 @@ def _mend(caller: _Caller) -> bool:
             continue
         outcome = caller.singles.try_out(tool.operation, drawn)
         if outcome.refusal is None and _passes_after(caller, outcome.changes, operation, arguments):
-            _say(caller, tool.operation.name, caller.take.write(tool.operation.name, drawn, caller.rng))
-            _say(caller, operation.name, text)
+            _say(caller, caller.take.write(tool.operation.name, drawn, caller.rng))
+            _say(caller, text)
             return True
     caller.singles.focus = before
     if caller.rng.random() < 0.3:
-        _say(caller, operation.name, text, Note(mutation="repeated"))
+        _say(caller, text, Note(mutation="repeated"))
         return True
     return False
 
@@ -274,10 +273,10 @@ def _undo(state: State, undo: Any) -> None:
         if change.record is None:
             counters[change.table] = counters.get(change.table, 0) - 1
     state.apply(undo)
-    state.counters.update({name: count for name, count in counters.items()})
+    state.counters.update(counters)
 
 
-def _pursue(caller: _Caller, resource: str, key: str) -> bool:
+def _pursue(caller: _Caller) -> bool:
     """An allowed action on the goal's record that reaches the goal, or at least does something to it."""
     goal, take = caller.goal, caller.take
     assert goal is not None
@@ -311,5 +310,5 @@ def _pursue(caller: _Caller, resource: str, key: str) -> bool:
         best = best or (tool.operation.name, drawn)
     if best is None:
         return False
-    _say(caller, best[0], take.write(best[0], best[1], caller.rng))
+    _say(caller, take.write(best[0], best[1], caller.rng))
     return True

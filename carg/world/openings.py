@@ -10,7 +10,7 @@ from carg.records import Instance, Json, Opening, digest
 from carg.world.caller import draw_arguments, draw_credential
 from carg.world.executing import execute
 from carg.world.functions import DAY_S, Uncomputable, month_of
-from carg.world.model import Operation, Resource, World
+from carg.world.model import Input, Operation, Resource, World
 from carg.world.outcome import Actor, Refused
 from carg.world.people import draw_person
 from carg.world.run import Run, coerce
@@ -106,9 +106,7 @@ def _step(
     done = 0
     for operation in rng.sample(dues, len(dues)):
         ready = [
-            key
-            for key in due_records(setting, state, operation)
-            if barred.get((operation.name, key), 0) <= state.now
+            key for key in due_records(setting, state, operation) if barred.get((operation.name, key), 0) <= state.now
         ]
         for key in rng.sample(ready, min(2, len(ready))):
             if try_operation(setting, state, operation, rng, focus={operation.subject: key}):
@@ -185,7 +183,6 @@ def _usual_role(world: World, operation: Operation) -> str:
 
 def seed_record(setting: Setting, state: State, resource: Resource, rng: Random) -> bool:
     """Add a record as it stands when the calendar starts; False where its invariants can't be met."""
-    world = setting.world
     operation = Operation(f"seed_{resource.name}", "create", resource.name, "", ())
     for _ in range(TRIES):
         run = Run(setting, state, operation, {}, Actor("", ""))
@@ -204,7 +201,6 @@ def seed_record(setting: Setting, state: State, resource: Resource, rng: Random)
         if _is_unique(state, resource, run.overlay.changes()[0].record or {}):
             state.apply(run.overlay.changes())
             return True
-    assert world is not None
     return False
 
 
@@ -217,12 +213,12 @@ def _is_unique(state: State, resource: Resource, record: dict[str, Any]) -> bool
 
 
 def _all_fields(resource: Resource) -> Operation:
-    from carg.world.model import Input
-
     inputs = tuple(
         Input(spec, not spec.optional)
         for spec in resource.fields.values()
-        if spec.kind not in ("life", "tally") and spec.start is None and not (spec.kind in ("time", "date") and spec.low == spec.high == 0)
+        if spec.kind not in ("life", "tally")
+        and spec.start is None
+        and not (spec.kind in ("time", "date") and spec.low == spec.high == 0)
     )
     return Operation(f"seed_{resource.name}", "create", resource.name, "", inputs)
 
