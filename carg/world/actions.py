@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from carg.errors import ExpressionError
+from carg.world.draft import Draft
 from carg.world.expressions import compile_expression
 from carg.world.fields import read_field
 from carg.world.generic import draft_type, target_input
 from carg.world.model import Creation, Due, EachEffect, Effect, FieldSpec, Input, Operation, Rule
 from carg.world.reading import did_you_mean
 from carg.world.types import Expression, Scope, Type, join_types
-
-if TYPE_CHECKING:
-    from carg.world.load import Draft
 
 KEYS = (
     "about on moves inputs roles season due says let returns require set create set_each".split()

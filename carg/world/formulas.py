@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from carg.world.draft import Draft
 from carg.world.fields import read_field
 from carg.world.generic import draft_type
 from carg.world.model import FieldSpec, Formula, Input, Operation, Output, Rule, Table
 from carg.world.reading import NAME, Reader, is_number
 from carg.world.types import Expression, Type
-
-if TYPE_CHECKING:
-    from carg.world.load import Draft
 
 FORMULA_KEYS = "about inputs let output require sweep solve empirical source example".split()
 TABLE_KEYS = ("about", "source", "columns", "rows", "key")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from carg.world.draft import Draft
 from carg.world.model import FieldSpec, Input, Operation, Resource, Rule
 from carg.world.reading import STATUS
 from carg.world.types import Type
-
-if TYPE_CHECKING:
-    from carg.world.load import Draft
 
 MOST_FILTERS = 6
 PAGE = 20
