@@ -261,7 +261,7 @@ class FullDisk:
 
 
 @pytest.mark.parametrize("stage", ["generate", "filter"])
-@pytest.mark.parametrize("n_files", [0, 1, 2, 4, 6, 8])
+@pytest.mark.parametrize("n_files", [0, 1, 3, 6])
 def test_a_full_disk_loses_nothing(
     run: Path, carg: Carg, monkeypatch: pytest.MonkeyPatch, stage: str, n_files: int
 ) -> None:
@@ -283,23 +283,25 @@ def test_a_full_disk_loses_nothing(
     assert read_manifest(run / stage if stage == "generate" else run, stage)["digest"] == whole[stage]
 
 
-@pytest.mark.parametrize("kind", ["OSError", "SafetensorError"])
-def test_a_full_disk_while_training_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
-) -> None:
-    """By whichever library writes; it goes on from the last checkpoint."""
+def test_a_full_disk_while_training_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whichever library writes; it goes on from the last checkpoint. Other errors are not taken for it."""
     safetensors = pytest.importorskip("safetensors")
     from carg.console import Screen
 
-    def fill(*_given: object, **_more: object) -> None:
-        text = os.strerror(errno.ENOSPC)
-        raise OSError(errno.ENOSPC, text) if kind == "OSError" else safetensors.SafetensorError(f"I/O error: {text}")
+    def train_until(fault: Exception) -> None:
+        def fail(*_given: object, **_more: object) -> None:
+            raise fault
 
-    monkeypatch.setattr("carg.finetune.finetune", fill)
-    with pytest.raises(TrainError, match="No space left on device") as caught:
+        monkeypatch.setattr("carg.finetune.finetune", fail)
         train(Screen(quiet=True), tmp_path, tmp_path / "model", init="tiny")
 
-    assert "last checkpoint" in caught.value.hint
+    text = os.strerror(errno.ENOSPC)
+    for fault in (OSError(errno.ENOSPC, text), safetensors.SafetensorError(f"I/O error: {text}")):
+        with pytest.raises(TrainError, match=text) as caught:
+            train_until(fault)
+        assert "last checkpoint" in caught.value.hint
+    with pytest.raises(FileNotFoundError):
+        train_until(FileNotFoundError(errno.ENOENT, "gone"))
 
 
 @pytest.mark.slow
@@ -324,7 +326,7 @@ def test_a_small_disk_stops_every_stage_plainly(domains: Path, tmp_path: Path, c
     try:
         assert carg("--quiet", *EXPAND, "--run", disk / "run")[0] == 0
         for words, room in (
-            (("generate", "--exchanges", 1500, "--workers", 1), 100),
+            (("generate", "--exchanges", 500, "--workers", 1), 100),
             (FILTER, 40),
             (("finetune", "--init", "tiny", "--steps", 2), 3000),
             (("finetune", "--init", "tiny", "--steps", 2), 15000),
@@ -417,7 +419,8 @@ def test_no_model_where_one_is_needed_is_told(domains: Path, tmp_path: Path, car
     run = tmp_path / "run"
 
     assert_told(carg("expand", "--run", run, "--backend", "openai/x"), "how many tools", "--tools N")
-    assert_told(carg("expand", "--run", run, "--tools", 3, "--backend", "foo/bar"), "'foo/bar'", "PROVIDER/MODEL")
+    assert_told(carg("expand", "--run", run, "--tools", 3, "--backend", "replay:nosuch"), "nosuch")
+    assert_told(carg("expand", "--run", run, "--tools", 3, "--backend", "a=0.7,b=0.7"), "do not make 1")
     assert carg("--quiet", *EXPAND, "--run", run)[0] == 0
 
 
@@ -461,7 +464,6 @@ def test_training_without_its_extra_is_told(run: Path, carg: Carg, monkeypatch: 
         (("--service", "countr"), "did you mean 'counter'"),
         (("--service", "counter", "--tool", "scrap"), "no tool 'scrap' in 'counter'"),
         (("--backend", "gtm:nosuch"), "no such folder"),
-        (("--backend", "foo/bar"), "PROVIDER/MODEL"),
         (('{"tool": "fly", "arguments": {}}',), "no tool 'fly' is shown here"),
         (('{"tool": "get_member", "arguments": [1]}',), "no JSON object"),
     ],
