@@ -26,7 +26,7 @@ ROWS = [
     "filter finetune evaluate stats.* importing simulate serve report status domain_check drafting",
     "pipeline",
     "due planning training talking demo",
-    "options cli __main__",
+    "options commands cli __main__",
 ]
 """A module imports from its own row or rows above it, at load or within functions. `stats` alone is its Table."""
 HEAVY = {"torch", "transformers", "litellm", "polars", "pyarrow", "rich", "aiohttp", "jsonschema", "datasets", "numpy"}
