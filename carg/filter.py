@@ -19,7 +19,7 @@ import orjson
 from carg.checks import Complaint, Referees, judge_scene, judge_tool, live_referees, read_scene
 from carg.checks.corpus import Signature, benchmark_overlap, exact_duplicates, near_duplicates, over_cap, sign_row
 from carg.errors import CargError
-from carg.records import Exchange, Json, Row, digest
+from carg.records import Exchange, Json, Row
 from carg.scene import Scene
 from carg.splits import Split, split_of
 from carg.store import parts, read_parts, read_records, run_digest, write_atomic, write_part
@@ -233,7 +233,7 @@ class _Judge:
         self.signatures: list[Signature] = []
         self.rejects: list[Reject] = []
         self.tally = Tally()
-        self.offers: dict[str, list[Complaint]] = {}
+        self.offers: dict[tuple[bytes, bool], list[Complaint]] = {}
 
     def take(self, scene: Scene) -> None:
         n_exchanges = len(scene.session.exchanges)
@@ -258,7 +258,7 @@ class _Judge:
         )
         complaints = []
         for definition in scene.definitions.values():
-            key = digest(definition, str(recorded))
+            key = orjson.dumps(definition), recorded
             if key not in self.offers:
                 self.offers[key] = judge_tool(definition, recorded=recorded)
             complaints += self.offers[key]

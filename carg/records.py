@@ -358,9 +358,9 @@ def from_json(kind: type[Record], text: bytes | str) -> Record:
 def build(kind: type[Record], value: Mapping[str, Json]) -> Record:
     """A record of `kind` from plain JSON; unknown keys are refused, missing ones take their default."""
     plan = _plan(kind)
-    if unknown := value.keys() - plan.keys():
-        raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
-    return kind(**{name: plan[name](item) for name, item in value.items()})
+    if not value.keys() <= plan.keys():
+        raise ValueError(f"unknown field {sorted(value.keys() - plan.keys())[0]!r}")
+    return kind(**{name: item if (make := plan[name]) is None else make(item) for name, item in value.items()})
 
 
 @lru_cache
@@ -370,13 +370,12 @@ def _plan(kind: type) -> dict[str, Any]:
 
 
 def _builder(hint: Any) -> Any:
+    """What makes a value of the hinted type from plain JSON; None where it is one already."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType) and type(None) in args:
         inner = _builder(next(item for item in args if item is not type(None)))
-        return lambda value: None if value is None else inner(value)
+        return inner and (lambda value: None if value is None else inner(value))
     if origin is tuple:
         inner = _builder(args[0])
-        return lambda value: tuple(inner(item) for item in value)
-    if is_dataclass(hint):
-        return lambda value: build(hint, value)
-    return lambda value: value
+        return tuple if inner is None else (lambda value: tuple([inner(item) for item in value]))
+    return (lambda value: build(hint, value)) if is_dataclass(hint) else None

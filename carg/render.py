@@ -12,7 +12,7 @@ from carg.records import Definition, Directive, ErrorSpec, Exchange, Json, Messa
 from carg.scene import Scene
 from carg.world.replay import service_of
 from carg.world.state import State
-from carg.world.view import patch_tables, service_tables, show_view, view_of
+from carg.world.view import patch_tables, show_view, view_of
 
 RULES = (
     "You are the service below. Each user message is one call of a tool; answer exactly as the service would, with "
@@ -26,12 +26,13 @@ RULES = (
 def render_row(scene: Scene) -> Row:
     """The row of a session: its messages, with `train` on the answers that are determined, and what a trainer may ask."""
     session, instance = scene.session, scene.instance
-    messages = [Message("system", system_text(scene), False)]
+    definitions = tuple(scene.definitions.values())
+    shown = [definition_text(item, session.level) for item in definitions]
+    messages = [Message("system", _system_text(scene, shown), False)]
     for exchange in session.exchanges:
         messages.append(Message("user", user_text(exchange.call.text, exchange.directive), False))
         messages.append(Message("assistant", exchange.response.text, exchange.train))
     labels = {exchange.call.label for exchange in session.exchanges}
-    definitions = tuple(scene.definitions.values())
     truths = {exchange.truth for exchange in session.exchanges}
     return Row(
         id=digest("row", session.id),
@@ -43,7 +44,7 @@ def render_row(scene: Scene) -> Row:
         truth=truths.pop() if len(truths) == 1 else "teacher",
         label=labels.pop() if len(labels) == 1 else "mixed",
         messages=tuple(messages),
-        tool_definitions=orjson.dumps([show_definition(item, session.level) for item in definitions]).decode(),
+        tool_definitions=f"[{','.join(shown)}]",
         meta=orjson.dumps(_meta(scene)).decode(),
     )
 
@@ -95,12 +96,12 @@ def user_text(call: str, directive: Directive | None = None) -> str:
 
 def system_text(scene: Scene) -> str:
     """The system turn; what changes least comes first, so that a server's prefix cache hits."""
+    return _system_text(scene, [definition_text(item, scene.session.level) for item in scene.definitions.values()])
+
+
+def _system_text(scene: Scene, shown: list[str]) -> str:
     session, instance = scene.session, scene.instance
-    parts = [
-        RULES,
-        f"# Convention\n{instance.convention.documentation}",
-        "# Tools\n" + "\n".join(_definition_text(item, session.level) for item in scene.definitions.values()),
-    ]
+    parts = [RULES, f"# Convention\n{instance.convention.documentation}", "# Tools\n" + "\n".join(shown)]
     if scene.opening is not None:
         parts += _state_parts(scene)
     elif session.view.get("state"):
@@ -120,13 +121,14 @@ def _state_parts(scene: Scene) -> list[str]:
     made = [f"# Now\n{surface.show_moment('time', opening.now)}; calls come from {who}."]
     tables = patch_tables(opening.tables, session.patch)
     state = State(tables, opening.now, opening.counters)
-    shown = show_view(surface, state, service_tables(service.world, scene.instance.service), view_of(session.view))
+    shown = show_view(surface, state, service.touched, view_of(session.view))
     if shown:
         made.append(f"# State\n{shown}")
     return made
 
 
-def _definition_text(definition: Definition, level: str) -> str:
+def definition_text(definition: Definition, level: str) -> str:
+    """A definition as a line of JSON."""
     return orjson.dumps(show_definition(definition, level)).decode()
 
 

@@ -57,6 +57,7 @@ _SUBSCHEMAS: tuple[str, ...] = (
 _SUBSCHEMAS += ("not", "if", "then", "else")
 _SUBSCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SUBSCHEMA_MAPS = ("properties", "patternProperties", "$defs", "dependentSchemas", "definitions")
+_INNER = frozenset((*_SUBSCHEMAS, *_SUBSCHEMA_LISTS, *_SUBSCHEMA_MAPS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,9 @@ def schema_complaints(schema: Json, *, bounded: bool, parameters: bool = True) -
         return [f"nested deeper than {MAX_DEPTH}"]
     complaints = [f"top is {short(schema.get('type'))}, not object"] if parameters and not _is_object(schema) else []
     for path, node in walk(schema):
-        complaints += [f"{path or '/'}: {text}" for text in _complain(schema, node, bounded=bounded)]
+        texts = [] if _JUDGED.isdisjoint(node) else [*_complain(schema, node)]
+        texts += _unbounded(resolve(schema, node)) if bounded else ()
+        complaints += [f"{path or '/'}: {text}" for text in texts]
     if not complaints:
         try:
             validator(schema)
@@ -163,6 +166,8 @@ def walk(schema: Json, path: str = "") -> Iterator[tuple[str, dict[str, Json]]]:
     if not isinstance(schema, dict):
         return
     yield path, schema
+    if _INNER.isdisjoint(schema):  # A leaf, as most are.
+        return
     for key in _SUBSCHEMAS:
         yield from walk(schema.get(key), f"{path}/{key}")
     for key in _SUBSCHEMA_LISTS:
@@ -229,7 +234,11 @@ def _with_defaults(root: Json, schema: Json, value: Json) -> Json:
     return filled | {key: copy.deepcopy(item["default"]) for key, item in absent.items() if "default" in item}
 
 
-def _complain(root: Json, node: dict[str, Json], *, bounded: bool) -> Iterator[str]:
+_JUDGED = frozenset(("$ref", "$dynamicRef", "pattern", "patternProperties", *MAX_LEAST))
+"""The keywords that `_complain` looks at."""
+
+
+def _complain(root: Json, node: dict[str, Json]) -> Iterator[str]:
     for key in ("$ref", "$dynamicRef"):
         ref = node.get(key)
         if isinstance(ref, str) and not ref.startswith("#"):
@@ -242,8 +251,6 @@ def _complain(root: Json, node: dict[str, Json], *, bounded: bool) -> Iterator[s
     for key, most in MAX_LEAST.items():
         if isinstance(node.get(key), int | float) and node[key] > most:
             yield f"{key} {node[key]}, at most {most}"
-    if bounded:
-        yield from _unbounded(resolve(root, node))
 
 
 def _complain_of_pattern(pattern: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from carg.checks import call, exchange, paging, session, text, tool  # noqa: F401 - importing fills the list
-from carg.checks.check import CHECKS, Check, check
+from carg.checks.check import CHECKS, Check, check, is_empty
 from carg.checks.reading import live_referees, read_scene
 from carg.checks.views import Referees, Transcript, Turn
 from carg.records import Definition, Tool
@@ -50,10 +50,12 @@ def judge_scene(transcript: Transcript) -> list[Complaint]:
     """What the checks of exchanges and sessions find; exchanges first, in their order."""
     recorded = any(turn.exchange.truth == "recorded" for turn in transcript.turns)
     due = [item for item in CHECKS if item.recorded or not recorded]
+    of_exchanges = [item for item in due if item.judges == "exchange"]
     found = []
     for turn in transcript.turns:
-        for item in due:
-            if item.judges == "exchange" and (words := item.complain(turn)):
+        empty = is_empty(turn)
+        for item in of_exchanges:
+            if words := (item.complain if empty else item.function)(turn):
                 found.append(Complaint(item.name, turn.index, words))
     for item in due:
         if item.judges == "session" and (words := item.complain(transcript)):

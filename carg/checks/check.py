@@ -30,6 +30,8 @@ class Check:
     judges: Judges
     about: str
     complain: Callable[[Any], str | None]
+    function: Callable[[Any], str | None]
+    """The same for records that are known not to be empty."""
     recorded: bool
     """Whether it also judges recorded answers of real tools, which carg did not make and must not mend."""
 
@@ -48,7 +50,7 @@ def check(*, recorded: bool = True) -> Callable[[Callable[[Judged], str | None]]
 
         hint = next(iter(typing.get_type_hints(function).values()))
         about = (function.__doc__ or "").partition("\n")[0]
-        CHECKS.append(Check(function.__name__, KINDS[hint], about, complain, recorded))
+        CHECKS.append(Check(function.__name__, KINDS[hint], about, complain, function, recorded))
         return complain
 
     return put

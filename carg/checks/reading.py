@@ -7,29 +7,43 @@ from collections.abc import Iterator
 from carg.checks.ledger import contradictions
 from carg.checks.views import SHAPE_BREAKERS, Referees, Transcript, Turn, by_last_name, shown_records
 from carg.errors import CargError
-from carg.records import Definition, Json, Response, Row, Violation
+from carg.records import Convention, Definition, Json, Response, Row, Violation
 from carg.scene import Scene
+from carg.world.syntax import Parsed
 
 
 def live_referees() -> Referees:
     """The referees of a real run: the world's parsers and replay, and the schema validator."""
     from carg.schemas import faults
     from carg.world.predicates import rule_holds
-    from carg.world.replay import replay
+    from carg.world.replay import replay_answers
     from carg.world.syntax import parse_call
     from carg.world.wording import read_response
 
-    def replay_world(scene: Scene) -> list[Response] | None:
-        return replay(scene) if any(item.truth == "code" for item in scene.session.exchanges) else None
+    heard: dict[str, Parsed] = {}
+    """How the replay of the scene at hand read its calls: nobody need read them twice."""
 
-    return Referees(parse_call, read_response, faults, replay_world, rule_holds)
+    def replay_world(scene: Scene) -> list[Response] | None:
+        heard.clear()
+        if not any(item.truth == "code" for item in scene.session.exchanges):
+            return None
+        answers = replay_answers(scene)
+        heard.update((item.call.text, item.parsed) for item in answers)
+        return [item.response for item in answers]
+
+    def parse(convention: Convention, text: str, definitions: dict[str, Definition]) -> Parsed:
+        return heard.get(text) or parse_call(convention, text, definitions)
+
+    return Referees(parse, read_response, faults, replay_world, rule_holds)
 
 
 def read_scene(scene: Scene, referees: Referees, row: Row | None = None) -> Transcript:
     """The scene as the checks see it; the only place where texts are parsed, validated and executed again."""
-    id_keys = _id_keys(scene)
+    id_keys, replayed = _id_keys(scene), referees.replay(scene)
     turns = tuple(_read_turn(scene, index, referees, id_keys) for index in range(len(scene.session.exchanges)))
-    return Transcript(scene, turns, referees.replay(scene), row, contradictions(turns))
+    # Calls behind one system text that share no state cannot contradict each other.
+    found = contradictions(turns) if scene.session.kind == "session" else {}
+    return Transcript(scene, turns, replayed, row, found)
 
 
 def _read_turn(scene: Scene, index: int, referees: Referees, id_keys: dict[str, str]) -> Turn:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from carg.checks.check import check
 from carg.records import FAULT_ORDER, Definition, Json, Tool
+from carg.referee import spell
 from carg.schemas import is_valid, schema_complaints, walk
 
 _NAME = re.compile(r"[A-Za-z_][\w./-]{0,99}\Z")
@@ -29,8 +32,13 @@ def bounded_schemas(tool: Tool | Definition) -> str | None:
 def _complain(tool: Tool | Definition, *, bounded: bool) -> Iterator[str]:
     for name, schema, is_input in (("parameters", tool.parameters, True), ("returns", tool.returns, False)):
         if schema is not None:
-            complaints = schema_complaints(schema, bounded=bounded, parameters=is_input)
-            yield from (f"{name}: {complaint}" for complaint in complaints)
+            yield from (f"{name}: {complaint}" for complaint in _judge(spell(schema), bounded, is_input))
+
+
+@lru_cache(512)
+def _judge(spelling: bytes, bounded: bool, is_input: bool) -> tuple[str, ...]:
+    # Two checks ask for the same, and the siblings of a definition differ in their parameters only.
+    return tuple(schema_complaints(json.loads(spelling), bounded=bounded, parameters=is_input))
 
 
 @check(recorded=False)

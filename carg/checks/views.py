@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+import orjson
+
 from carg.records import Convention, Definition, Exchange, Json, Response, Row, Violation, canonical
 from carg.scene import Scene
 from carg.world.shadow import at_path, subject_of
@@ -164,7 +166,7 @@ def is_same(one: Json, other: Json) -> bool:
     """Equal as JSON: 1 and 1.0 are, 1 and true are not."""
     if type(one) is type(other) and isinstance(one, str | int | bool | type(None)):
         return bool(one == other)
-    return canonical(one) == canonical(other)
+    return orjson.dumps(one) == orjson.dumps(other) or canonical(one) == canonical(other)
 
 
 def agrees(one: Json, other: Json) -> bool:

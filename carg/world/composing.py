@@ -16,7 +16,7 @@ from carg.world.knowledge import Knowledge, needed_records, rules_tried, scanned
 from carg.world.service import Answered, Service
 from carg.world.state import Change, State
 from carg.world.syntax import render_call
-from carg.world.view import View, draw_references, draw_view, patch_tables, service_tables
+from carg.world.view import View, draw_references, draw_view, patch_tables
 
 LEVEL_SHARES = {"full": 0.4, "no_errors": 0.2, "no_returns": 0.2, "bare": 0.2}
 """Definition levels where the label does not rest on rules (DESIGN: 40/20/20/20)."""
@@ -87,7 +87,7 @@ class Take:
         self, kind: str, rng: Random, *, pair: str | None = None, goal: str | None = None, view: View | None = None
     ) -> Session | None:
         """The session of what was played; None where no label in it is determined."""
-        tables = service_tables(self.service.world, self.service.instance.service)
+        tables = self.service.touched
         start = State(patch_tables(self.opening.tables, self.patch), self.opening.now, dict(self.opening.counters))
         drawn = view or draw_view(
             self.service.surface, start, tables, needed_records(self.answers), scanned_tables(self.answers), rng
@@ -97,7 +97,11 @@ class Take:
             references = draw_references(self.service.surface, dict.fromkeys(asked), rng)
             drawn = replace(drawn, references=references)
         judged = self._judge(drawn, start)
-        if view is None and drawn.mode in ("withheld", "summary") and sum(train for train, _ in judged) * 2 < len(judged):
+        if (
+            view is None
+            and drawn.mode in ("withheld", "summary")
+            and sum(train for train, _ in judged) * 2 < len(judged)
+        ):
             drawn = draw_view(
                 self.service.surface,
                 start,
@@ -187,6 +191,8 @@ def definition_size(service: Service, operation: str) -> int:
     found = service.sizes.get(operation)
     if found is None:
         definition = service.tools[operation].definition
-        found = len(orjson.dumps([definition.parameters, definition.returns, definition.errors, definition.description]))
+        found = len(
+            orjson.dumps([definition.parameters, definition.returns, definition.errors, definition.description])
+        )
         service.sizes[operation] = found
     return found

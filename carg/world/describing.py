@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from carg.records import FAULT_ORDER, ErrorSpec
@@ -140,8 +141,22 @@ class _Renamer(ast.NodeTransformer):
 
 def express(expression: Expression, names: Mapping[str, str]) -> str:
     """The expression as a definition shows it: names as presented."""
-    tree = ast.parse(expression.source, mode="eval").body
-    return ast.unparse(_Renamer(names).visit(tree))
+    used = _used(expression.source)
+    return _express(expression.source, tuple((name, names[name]) for name in used if name in names))
+
+
+@lru_cache(4096)
+def _used(source: str) -> tuple[str, ...]:
+    """The names, and the fields as ".name", that an expression can have renamed."""
+    nodes = list(ast.walk(ast.parse(source, mode="eval")))
+    found = [node.id for node in nodes if isinstance(node, ast.Name)]
+    return tuple(dict.fromkeys([*found, *(f".{node.attr}" for node in nodes if isinstance(node, ast.Attribute))]))
+
+
+@lru_cache(8192)
+def _express(source: str, names: tuple[tuple[str, str], ...]) -> str:
+    # Siblings of a definition, and instances of one style, show most expressions alike.
+    return ast.unparse(_Renamer(dict(names)).visit(ast.parse(source, mode="eval").body))
 
 
 def list_errors(surface: Surface, operation: Operation, params: Mapping[str, Param]) -> list[ErrorSpec]:
@@ -177,10 +192,8 @@ def _implicit_errors(surface: Surface, operation: Operation, params: Mapping[str
     code, status = fault_code(factors, "state.not_found"), fault_status(factors, "state.not_found")
     for param in params.values():
         resource = referred(param.item)
-        if (
-            resource is not None
-            and operation.kind != "batch_get"
-            or (operation.kind == "table" and param.item.role == "target")
+        if (resource is not None and operation.kind != "batch_get") or (
+            operation.kind == "table" and param.item.role == "target"
         ):
             named = (resource or operation.subject).replace("_", " ")
             when = {"state": f"there is no such {named}"}

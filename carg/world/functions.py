@@ -43,7 +43,9 @@ def _guard(run: Callable[..., float]) -> Callable[..., Any]:
             result = run(*values)
         except (ValueError, OverflowError, ZeroDivisionError) as fault:
             raise Uncomputable(str(fault)) from fault
-        if isinstance(result, complex) or (isinstance(result, float) and not math.isfinite(result)):
+        if type(result) is float and math.isfinite(result):  # First: formulas that add up terms live here.
+            return result
+        if isinstance(result, complex | float):
             raise Uncomputable("not a finite number")
         return result
 
@@ -191,9 +193,11 @@ def _solve(run: Callable[[float], float | None], low: float, high: float) -> flo
         if value is None:
             return None
         if (value > 0) == (a > 0):
-            low = middle
+            low, moved = middle, middle != low
         else:
-            high = middle
+            high, moved = middle, middle != high
+        if not moved:  # No number lies between the two any more.
+            break
     return (low + high) / 2
 
 

@@ -49,6 +49,8 @@ class Surface:
         self.embed = self.factors["embed"]
         self.explicit = self.factors["nulls"] == "explicit"
         self._fields: dict[str, list[tuple[FieldSpec, str, Callable[[Any], Json]]]] = {}
+        self.lines: dict[tuple[str, str], tuple[Mapping[str, Any], str]] = {}
+        """The line of each record that was shown last under a resource and id; see `view`."""
         self.labels = {name: label_field(resource) for name, resource in world.resources.items()}
 
     def case(self, words: str) -> str:
@@ -245,7 +247,7 @@ class Surface:
         for spec, name, _ in self.fields(resource):
             embedded = spec.kind == "ref" and self.embed != "ids"
             inner = self._embed_schema(spec.of or "", depth) if embedded else self.schema(spec, body=True)
-            null = bool(spec.optional) or spec.only_if is not None or spec.kind == "ref" and spec.type.nullable
+            null = bool(spec.optional) or spec.only_if is not None or (spec.kind == "ref" and spec.type.nullable)
             properties[name] = nullable(inner) if null and self.explicit else inner
             if self.explicit or not null:
                 required.append(name)

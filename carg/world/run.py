@@ -101,6 +101,8 @@ class Run:
             raise Uncomputable(f"{fault} has no value") from fault
 
     def _named(self, expression: Expression) -> Reads:
+        if not self.sources:
+            return ()
         names = [*sorted(expression.names), *(name for name, _ in expression.was)]
         return tuple(read for name in names for read in self.sources.get(name, ()))
 

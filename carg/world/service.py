@@ -22,6 +22,7 @@ from carg.world.setting import Setting
 from carg.world.state import State
 from carg.world.syntax import Parsed, parse_call, render_call
 from carg.world.tightening import ShownTool
+from carg.world.view import service_tables
 from carg.world.wording import answer, refuse, schema_error, style_code
 
 OUTAGES = ("timeout", "rate_limit", "server_error")
@@ -41,7 +42,9 @@ class Answered:
     arguments: dict[str, Any] | None
     outcome: Outcome | None
     shown: Shown
-    directive: Directive | None = None
+    directive: Directive | None
+    parsed: Parsed
+    """What the text says."""
 
 
 class Service:
@@ -59,6 +62,10 @@ class Service:
         }
         self.loose: dict[str, ShownTool] = {}
         """Tools with one tightening left out, by operation and tightening."""
+        self.touched = service_tables(world, instance.service)
+        """The tables that its tools can touch."""
+        self.varied: tuple[str, Service] | None = None
+        """The siblings asked for last: a session is shown, rendered and executed with the same ones."""
         self.sizes: dict[str, int] = {}
         """Characters of each definition, once measured."""
         self.by_name = {tool.definition.name: tool for tool in self.tools.values()}
@@ -81,6 +88,9 @@ class Service:
         """This service with some definitions loosened; knobs are not touched."""
         if not siblings:
             return self
+        key = repr(siblings)
+        if self.varied is not None and self.varied[0] == key:
+            return self.varied[1]
         other = copy(self)
         other.tools = dict(self.tools)
         for name, without in siblings.items():
@@ -91,6 +101,8 @@ class Service:
                 other.tools[name] = draw_tool(self.surface, tool.operation, tool.definition.tool, without)
         other.by_name = {tool.definition.name: tool for tool in other.tools.values()}
         other.definitions = {name: tool.definition for name, tool in other.by_name.items()}
+        other.varied = None
+        self.varied = key, other
         return other
 
     def shown(self, names: Iterable[str]) -> dict[str, Definition]:
@@ -155,7 +167,7 @@ class Service:
             directive, response, outage = self._disturb(tool.definition, response, directive)
             if outage:
                 outcome.changes, shown = [], Shown()
-        return Answered(call, response, tool, arguments, outcome, shown, directive)
+        return Answered(call, response, tool, arguments, outcome, shown, directive, parsed)
 
     def _disturb(
         self, definition: Definition, response: Response, directive: Directive
@@ -203,7 +215,7 @@ class Service:
         if directive is not None:
             definition = self.definitions.get(parsed.tool or "") or next(iter(self.definitions.values()))
             directive, response, _ = self._disturb(definition, response, directive)
-        return Answered(call, response, None, None, None, Shown(), directive)
+        return Answered(call, response, None, None, None, Shown(), directive, parsed)
 
 
 def _date_at_fault(surface: Surface, tool: ShownTool, arguments: Mapping[str, Json]) -> str | None:

@@ -188,8 +188,12 @@ def _show_table(
     rows = [f"{head}", columns]
     for key in shown:
         record = table[key]
-        cells = [_cell(show(record[spec.name])) for spec, _, show in fields]
-        rows.append(f"{surface.show_id(key)} | " + " | ".join(cells))
+        kept, line = surface.lines.get((name, key), (None, ""))
+        if kept is not record:  # The sessions of an opening share its records.
+            cells = [_cell(show(record[spec.name])) for spec, _, show in fields]
+            line = f"{surface.show_id(key)} | " + " | ".join(cells)
+            surface.lines[name, key] = record, line
+        rows.append(line)
     rows[0] = _others(surface, rows[0], table, shown, view)
     return rows
 
