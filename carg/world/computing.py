@@ -76,7 +76,13 @@ def solve(run: Run) -> dict[str, Any]:
     if first is None or last is None or not min(first, last) <= wanted <= max(first, last):
         raise Refused(Refusal("no_solution", "rule.cross_field", 422, f"target_{formula.outputs[0].name}"))
     rising = last >= first
+
+    def shown(root: float) -> float:
+        return round(root) if spec.kind == "integer" else round(root, max(spec.decimals, 4))
+
     for _ in range(SOLVE_STEPS):
+        if shown(low) == shown(high):  # All that lies between is shown as the same number.
+            break
         middle = (low + high) / 2
         value = _first_output(formula, run.values, name, middle)
         if value is None:
@@ -85,8 +91,7 @@ def solve(run: Run) -> dict[str, Any]:
             low = middle
         else:
             high = middle
-    root = (low + high) / 2
-    found = round(root) if spec.kind == "integer" else round(root, max(spec.decimals, 4))
+    found = shown((low + high) / 2)
     _check_formula_rules(run, formula, _with_lets(formula, {**run.values, name: found}))
     return {name: found + 0}
 
