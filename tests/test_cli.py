@@ -326,13 +326,14 @@ def test_a_small_disk_stops_every_stage_plainly(domains: Path, tmp_path: Path, c
     try:
         assert carg("--quiet", *EXPAND, "--run", disk / "run")[0] == 0
         for words, room in (
-            (("generate", "--exchanges", 500, "--workers", 1), 100),
+            (("generate", "--exchanges", 300, "--workers", 1), 100),
             (FILTER, 40),
-            (("finetune", "--init", "tiny", "--steps", 2), 3000),
-            (("finetune", "--init", "tiny", "--steps", 2), 15000),
+            (("finetune", "--init", "tiny", "--steps", 1), 300),
+            (("finetune", "--init", "tiny", "--steps", 1), 3000),
         ):
             assert mount(used_kb() + room, "remount,")
-            assert_told(carg("--quiet", *words, "--run", disk / "run"), "No space left on device", "free some space")
+            ended = carg("--quiet", *words, "--run", disk / "run")
+            assert_told(ended, "No space left on device", "free some space")
             assert mount(400_000, "remount,")
             if words[0] != "finetune":
                 assert carg("--quiet", *words, "--run", disk / "run")[0] == 0
