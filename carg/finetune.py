@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from carg.encoding import build
 from carg.errors import StoreError, TrainError
 from carg.gtm.settings import EvalReport, FinetuneReport, FinetuneSettings, StepReport, fixed_settings, resolve
-from carg.records import build
 
 if TYPE_CHECKING:
     from torch import nn

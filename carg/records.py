@@ -1,22 +1,15 @@
 """Every record that carg writes: frozen, slotted, identified by a digest of its content.
 
-JSON is written by orjson as the dataclasses stand; `from_json` builds them again. Times, costs and
-attempts are never part of a record, so that the same seed gives the same bytes.
+Times, costs and attempts are never part of a record, so that the same seed gives the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import types
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import lru_cache
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import orjson
-
-from carg.errors import RecordError
 
 Json = Any
 """A JSON value: None, bool, int, float, str, list, dict with string keys."""
@@ -45,9 +38,6 @@ FAULT_ORDER = (
 
 LOOKALIKES = ("ok.boundary", "ok.optional_omitted", "ok.reordered", "ok.empty_result")
 """Valid calls that look suspicious and must not be refused."""
-
-LEVELS = ("full", "no_errors", "no_returns", "bare")
-"""How much of a definition a row shows: all; without errors; without errors and returns... see `render`."""
 
 
 def canonical(value: Json) -> bytes:
@@ -337,45 +327,3 @@ class Row:
     messages: tuple[Message, ...]
     tool_definitions: str
     meta: str
-
-
-Record = TypeVar("Record")
-
-
-def to_json(record: object) -> bytes:
-    """A record as one line of JSON, without the newline; keys in the order of the fields."""
-    return orjson.dumps(record)
-
-
-def from_json(kind: type[Record], text: bytes | str) -> Record:
-    """The record that `to_json` wrote. Raises RecordError when the text is not such a record."""
-    try:
-        return build(kind, orjson.loads(text))
-    except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError, ValueError) as fault:
-        raise RecordError(f"not a {kind.__name__}: {fault}", "the file may be torn or of another version") from fault
-
-
-def build(kind: type[Record], value: Mapping[str, Json]) -> Record:
-    """A record of `kind` from plain JSON; unknown keys are refused, missing ones take their default."""
-    plan = _plan(kind)
-    if not value.keys() <= plan.keys():
-        raise ValueError(f"unknown field {sorted(value.keys() - plan.keys())[0]!r}")
-    return kind(**{name: item if (make := plan[name]) is None else make(item) for name, item in value.items()})
-
-
-@lru_cache
-def _plan(kind: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    return {item.name: _builder(hints[item.name]) for item in fields(kind)}
-
-
-def _builder(hint: Any) -> Any:
-    """What makes a value of the hinted type from plain JSON; None where it is one already."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType) and type(None) in args:
-        inner = _builder(next(item for item in args if item is not type(None)))
-        return inner and (lambda value: None if value is None else inner(value))
-    if origin is tuple:
-        inner = _builder(args[0])
-        return tuple if inner is None else (lambda value: tuple([inner(item) for item in value]))
-    return (lambda value: build(hint, value)) if is_dataclass(hint) else None

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import orjson
 
+from carg.encoding import from_json
 from carg.errors import StoreError
 from carg.filter import FilterReport, Reject
-from carg.records import Json, from_json
+from carg.records import Json
 from carg.splits import SPLITS
 from carg.stats import Table, share
 from carg.store import read_parts, write_atomic

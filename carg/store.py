@@ -20,8 +20,8 @@ from typing import Any, Self, TypeVar
 
 import orjson
 
+from carg.encoding import from_json, to_json
 from carg.errors import ConfigError, RecordError, StoreError, TryLater
-from carg.records import from_json, to_json
 
 Record = TypeVar("Record")
 

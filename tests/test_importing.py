@@ -6,12 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from carg.encoding import from_json, to_json
 
 from carg import importing
 from carg.errors import RecordError, StoreError
 from carg.importing import build_tool, guess_effect, parse_document, read_tools
 from carg.normalising import normalise_schema
-from carg.records import Tool, from_json, to_json
+from carg.records import Tool
 from carg.schemas import faults, schema_complaints
 
 REAL = Path(os.environ.get("CARG_REALDATA", Path(__file__).parents[2] / "shared" / "realdata"))

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROWS = [
     "errors",
-    "records console",
+    "records encoding console",
     "pacing patterns vocabulary splits stats prompts store parallel gtm.settings config domains",
     "referee schemas fill edits loosening siblings normalising",
     "world scene",

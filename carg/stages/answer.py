@@ -15,17 +15,7 @@ from typing import Literal
 from carg.asking import Ask
 from carg.checks import Referees, judge_scene, read_scene
 from carg.errors import RecordError
-from carg.records import (
-    Definition,
-    Directive,
-    Exchange,
-    Instance,
-    Json,
-    Session,
-    Tool,
-    ToolError,
-    digest,
-)
+from carg.records import Definition, Directive, Exchange, Instance, Json, Session, Tool, ToolError, digest
 from carg.scene import Scene
 from carg.schemas import canonical_arguments, faults
 from carg.stages.telling import invented_in, show_definition, show_history, spellings
