@@ -40,7 +40,9 @@ class Book:
         if instance.operations:
             from carg.world.replay import service_of
 
-            return Scene(session, instance, service_of(instance).with_siblings(session.siblings).shown(session.tools), opening)
+            return Scene(
+                session, instance, service_of(instance).with_siblings(session.siblings).shown(session.tools), opening
+            )
         from carg.world.refusing import definition_of
 
         made = [definition_of(self.tools[key]) for key in instance.tools]

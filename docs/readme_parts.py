@@ -13,7 +13,10 @@ README = ROOT / "README.md"
 def tree() -> str:
     """Every module with the first line of its docstring."""
     lines = ["```"]
-    for folder in [ROOT / "carg", *sorted(path for path in (ROOT / "carg").iterdir() if (path / "__init__.py").exists())]:
+    for folder in [
+        ROOT / "carg",
+        *sorted(path for path in (ROOT / "carg").iterdir() if (path / "__init__.py").exists()),
+    ]:
         modules = sorted(folder.glob("*.py"), key=lambda path: (path.name != "__init__.py", path.name))
         for path in modules:
             said = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0].rstrip(".")

@@ -3,9 +3,6 @@
 from random import Random
 
 import pytest
-from carg.world.failing import (
-    draw_sibling,
-)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worlds import NOW, PLAIN, TODAY, draw_instance, grow, plain_service, service_of, state, untightened
@@ -16,6 +13,9 @@ from carg.schemas import faults, validator
 from carg.world.arguments import read_arguments, show_arguments
 from carg.world.caller import draw_arguments
 from carg.world.definitions import draw_tool
+from carg.world.failing import (
+    draw_sibling,
+)
 from carg.world.singles import Singles
 from carg.world.state import State
 

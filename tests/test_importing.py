@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from carg.encoding import from_json, to_json
 
 from carg import importing
+from carg.encoding import from_json, to_json
 from carg.errors import RecordError, StoreError
 from carg.importing import build_tool, guess_effect, parse_document, read_tools
 from carg.normalising import normalise_schema

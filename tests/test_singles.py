@@ -4,6 +4,9 @@ from collections import Counter
 from random import Random
 
 import pytest
+from worlds import draw_instance, grow, open_scene, plain_service, service_of, state
+
+from carg.records import FAULT_ORDER, LOOKALIKES, Opening
 from carg.world.failing import (
     draw_blunt,
     draw_broken,
@@ -15,11 +18,8 @@ from carg.world.failing import (
     misspell,
     near_id,
 )
-from carg.world.rows import draw_singles
-from worlds import draw_instance, grow, open_scene, plain_service, service_of, state
-
-from carg.records import FAULT_ORDER, LOOKALIKES, Opening
 from carg.world.replay import replay, replay_answers
+from carg.world.rows import draw_singles
 from carg.world.singles import Singles, narrow
 from carg.world.state import State
 

@@ -125,7 +125,10 @@ def test_a_summary_counts_by_status_and_says_the_rule():
         "loans: 1 (1 open)",
         RULES["open"],
     ]
-    assert show_view(SURFACE, state(), COUNTER, View("withheld", {}, "open")) == "Records are not shown. Ids that were not deleted exist."
+    assert (
+        show_view(SURFACE, state(), COUNTER, View("withheld", {}, "open"))
+        == "Records are not shown. Ids that were not deleted exist."
+    )
 
 
 def test_cells_cannot_break_their_row():

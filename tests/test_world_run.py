@@ -4,16 +4,16 @@ import re
 from random import Random
 
 import pytest
-from carg.world.executing import execute
-from carg.world.outcome import UNKNOWN, Actor, Rec, Refusal
-from carg.world.setting import mint_id
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import NOW, TODAY, WORLD, loan, member, records_after, run, setting, shed, state, tool
 
 from carg.records import FAULT_ORDER
 from carg.world.caller import draw_arguments
+from carg.world.executing import execute
 from carg.world.openings import recount
+from carg.world.outcome import UNKNOWN, Actor, Rec, Refusal
+from carg.world.setting import mint_id
 from carg.world.state import State
 
 

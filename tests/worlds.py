@@ -6,17 +6,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from carg.world.executing import execute
-from carg.world.outcome import Actor, Outcome
-from carg.world.setting import Setting
-
 from carg.records import Instance, Opening, Session
 from carg.scene import Scene
 from carg.world import replay
 from carg.world.conventions import draw_convention
+from carg.world.executing import execute
 from carg.world.load import load_world_text
 from carg.world.openings import grow_opening
+from carg.world.outcome import Actor, Outcome
 from carg.world.service import Service
+from carg.world.setting import Setting
 from carg.world.state import State
 
 TEXT = """

@@ -90,7 +90,9 @@ def expand_by_world(
     write_part(folder, "tools", 0, tools)
     write_part(folder, "instances", 0, instances)
     ids = {"tools": [tool.id for tool in tools], "instances": [instance.id for instance in instances]}
-    authored = sum(tool.binding is not None and tool.binding["kind"] in ("action", "compute", "table") for tool in tools)
+    authored = sum(
+        tool.binding is not None and tool.binding["kind"] in ("action", "compute", "table") for tool in tools
+    )
     counts = {"worlds": len(worlds), "authored": authored, "services": len({(i.domain, i.service) for i in instances})}
     return MadeReport({name: len(keys) for name, keys in ids.items()}, run_digest(ids), counts)
 
@@ -154,7 +156,10 @@ def draw_instances(world: World, tools: Sequence[Tool], n_instances: int, seed: 
                 convention=draw_convention(rng, never=service.never, must=service.must),
                 tools=tuple(tool.id for tool in own),
                 operations=tuple(tool.name for tool in own),
-                knobs={name: knob.values[0] if rng.random() < 0.4 else rng.choice(knob.values) for name, knob in world.knobs.items()},
+                knobs={
+                    name: knob.values[0] if rng.random() < 0.4 else rng.choice(knob.values)
+                    for name, knob in world.knobs.items()
+                },
                 domain_digest=world.digest,
                 held_out=world.held_out,
             )
@@ -193,7 +198,9 @@ def generate_by_world(
     """
     instances = [item for item in open_book(run).instances.values() if item.operations]
     if not instances:
-        raise ConfigError("no instance of this run has a world behind it", "name the model that answers: --backend MODEL")
+        raise ConfigError(
+            "no instance of this run has a world behind it", "name the model that answers: --backend MODEL"
+        )
     budget = max(4, -(-n_exchanges // len(instances)))
     portions = [
         Portion(run, number, tuple(instances[at : at + INSTANCES_PER_PART]), budget, seed, stem)
@@ -247,7 +254,9 @@ def make_sessions(instance: Instance, budget: int, seed: int) -> tuple[Opening, 
 def _count(sessions: Iterable[Session]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for session in sessions:
-        counts.update({"sessions": 1, "exchanges": len(session.exchanges), f"kind/{session.kind}": len(session.exchanges)})
+        counts.update(
+            {"sessions": 1, "exchanges": len(session.exchanges), f"kind/{session.kind}": len(session.exchanges)}
+        )
         counts["supervised"] += sum(exchange.train for exchange in session.exchanges)
         counts["invalid"] += sum(exchange.call.label == "invalid" for exchange in session.exchanges)
     return counts

@@ -49,7 +49,9 @@ def instances_of(tools: Sequence[Tool], seed: int) -> list[Instance]:
             key = digest("imported", seed, domain, service, number)
             rng = Random(key)
             # Real tools are called as OpenAI and MCP clients do; the arguments must stay as their schemas say.
-            convention = draw_convention(rng, must={"syntax": rng.choice(("openai", "mcp")), "auth": "none", "nesting": "flat"})
+            convention = draw_convention(
+                rng, must={"syntax": rng.choice(("openai", "mcp")), "auth": "none", "nesting": "flat"}
+            )
             ids = tuple(tool.id for tool in own[number : number + MOST_TOOLS])
             instance = Instance("", domain, "imported", service, int(key[:8], 16), convention, ids)
             made.append(replace(instance, id=digest("instance", instance)))

@@ -15,9 +15,7 @@ from carg.world.model import Creation, Due, EachEffect, Effect, FieldSpec, Input
 from carg.world.reading import did_you_mean
 from carg.world.types import Expression, Scope, Type, join_types
 
-KEYS = (
-    "about on moves inputs roles season due says let returns require set create set_each".split()
-)
+KEYS = "about on moves inputs roles season due says let returns require set create set_each".split()
 EACH_MOST = 10
 
 
@@ -195,7 +193,7 @@ def _read_sets(act: _Action) -> list[Effect]:
         owner, _, name = path.rpartition(".")
         target = reader.expression(entry, owner or name, act.scope(), "ref") if owner else None
         if target is None or target.type.of is None:
-            reader.fault(entry, "write the record and its field: \"hive.honey\"")
+            reader.fault(entry, 'write the record and its field: "hive.honey"')
             continue
         if (value := _value(act, entry, target.type.of, name, source)) is not None:
             effects.append(Effect(target, target.type.of, name, value))

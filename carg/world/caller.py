@@ -22,7 +22,13 @@ def draw_credential(name: str, by_key: bool, rng: Random) -> str:
 
 
 def draw_arguments(
-    setting: Setting, state: State, operation: Operation, rng: Random, focus: Mapping[str, str], *, optional: float = 0.5
+    setting: Setting,
+    state: State,
+    operation: Operation,
+    rng: Random,
+    focus: Mapping[str, str],
+    *,
+    optional: float = 0.5,
 ) -> dict[str, Any] | None:
     """Canonical arguments for the operation, or None where there is no record to name.
 
@@ -131,7 +137,9 @@ def _picker(setting: Setting, state: State, rng: Random, focus: Mapping[str, str
     return pick
 
 
-def pick_record(state: State, resource: str, rng: Random, focus: Mapping[str, str], *, skewed: bool = False) -> str | None:
+def pick_record(
+    state: State, resource: str, rng: Random, focus: Mapping[str, str], *, skewed: bool = False
+) -> str | None:
     """The id of a record, the one in focus more often than not."""
     table = state.tables.get(resource)
     if not table:

@@ -244,14 +244,23 @@ def _code(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Wo
 
 
 def _series(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
-    pair, length = reader.pair(entry, item["series"], -BOUND_MOST, BOUND_MOST), reader.pair(f"{entry}.length", item.get("length", [12, 12]), 1, 72)
+    pair, length = (
+        reader.pair(entry, item["series"], -BOUND_MOST, BOUND_MOST),
+        reader.pair(f"{entry}.length", item.get("length", [12, 12]), 1, 72),
+    )
     if pair is None or length is None:
         reader.fault(entry, "series = [least, most] with length = [n, m] of at most 72")
         return None
     step = reader.number(f"{entry}.step", item.get("step", (pair[1] - pair[0]) / 10), 0, BOUND_MOST)
     size = (int(length[0]), int(length[1]))
     return FieldSpec(
-        name, "series", low=pair[0], high=pair[1], step=step, length=size, decimals=reader.whole(f"{entry}.decimals", item.get("decimals", 1), 0, 10)
+        name,
+        "series",
+        low=pair[0],
+        high=pair[1],
+        step=step,
+        length=size,
+        decimals=reader.whole(f"{entry}.decimals", item.get("decimals", 1), 0, 10),
     )
 
 
@@ -269,7 +278,9 @@ def _tally(reader: Reader, entry: str, name: str, item: dict[str, Any], words: W
     what = str(item.get("count", item.get("sum")))
     resource = what.split(".")[0]
     if resource not in words.resources or ("sum" in item) != ("." in what) or not isinstance(item.get("by"), str):
-        reader.fault(entry, "count = 'resource' or sum = 'resource.field', with by = the field that refers to this record")
+        reader.fault(
+            entry, "count = 'resource' or sum = 'resource.field', with by = the field that refers to this record"
+        )
         return None
     return FieldSpec(name, "tally", written_by=frozenset(("system",)), decimals=2 if "sum" in item else 0)
 

@@ -82,7 +82,9 @@ def _read_outputs(draft: Draft, entry: str, raw: Mapping[str, Any], names: dict[
         numeric = made.type.kind in ("number", "integer")
         if numeric and made.type.kind == "number" and "decimals" not in item:
             reader.fault(f"{entry}.output.{key}", "a number needs decimals")
-        decimals = reader.whole(f"{entry}.output.{key}.decimals", item["decimals"], 0, 15) if "decimals" in item else None
+        decimals = (
+            reader.whole(f"{entry}.output.{key}.decimals", item["decimals"], 0, 15) if "decimals" in item else None
+        )
         outputs.append(Output(key, made, decimals, str(item.get("unit", "")), str(item.get("about", ""))))
         names[key] = made.type
     if not outputs:
@@ -95,7 +97,9 @@ def formula_operations(draft: Draft, formula: Formula) -> list[Operation]:
     inputs = tuple(Input(spec, not spec.optional and spec.default is None) for spec in formula.inputs)
     if not formula.outputs:
         return []
-    base = Operation(formula.name, "compute", formula.name, formula.about, inputs, rules=formula.rules, lets=formula.lets)
+    base = Operation(
+        formula.name, "compute", formula.name, formula.about, inputs, rules=formula.rules, lets=formula.lets
+    )
     made = [base]
     for name in formula.sweeps:
         made.append(_sweep(draft, formula, base, name))

@@ -68,11 +68,11 @@ def _restrict(draft: Draft, resource: Resource, other: str) -> Rule | None:
     fields = [spec.name for spec in draft.fields[other].values() if spec.kind == "ref" and spec.of == resource.name]
     named = " or ".join(f"x.{name} == {resource.name}" for name in fields)
     scope = draft.scope({resource.name: Type("ref", resource.name)})
-    that = draft.reader.expression(
-        f"resources.{resource.name}.on_delete", f"not any({named} for x in {other})", scope
-    )
+    that = draft.reader.expression(f"resources.{resource.name}.on_delete", f"not any({named} for x in {other})", scope)
     words = draft.reader.template(
-        "on_delete", f"{_words(resource.name).capitalize()} {{{resource.name}.id}} is still used by a {_words(other)}.", scope
+        "on_delete",
+        f"{_words(resource.name).capitalize()} {{{resource.name}.id}} is still used by a {_words(other)}.",
+        scope,
     )
     if that is None or words is None:
         return None
@@ -125,7 +125,9 @@ def _search(draft: Draft, resource: Resource) -> Operation:
         inputs.extend(_filter(resource.fields[name]))
     sortable = [n for n, s in resource.fields.items() if s.kind in ("integer", "number", "date", "time", "tally")]
     if sortable:
-        inputs.append(Input(FieldSpec("sort_by", "choice", options=tuple(sortable[:6]), about="field to sort by"), False))
+        inputs.append(
+            Input(FieldSpec("sort_by", "choice", options=tuple(sortable[:6]), about="field to sort by"), False)
+        )
         order = FieldSpec("order", "choice", options=("asc", "desc"), default="asc", about="direction of sorting")
         inputs.append(Input(order, False))
     limit = FieldSpec("limit", "integer", low=1, high=PAGE, default=DEFAULT_PAGE, about="most results of a page")
@@ -137,7 +139,13 @@ def _search(draft: Draft, resource: Resource) -> Operation:
 
 def _usual_filters(resource: Resource) -> list[str]:
     wanted: list[str] = []
-    for kinds, most in ((("life",), 1), (("ref",), 2), (("choice",), 2), (("number", "integer", "tally"), 1), (("date",), 1)):
+    for kinds, most in (
+        (("life",), 1),
+        (("ref",), 2),
+        (("choice",), 2),
+        (("number", "integer", "tally"), 1),
+        (("date",), 1),
+    ):
         wanted += [name for name, spec in resource.fields.items() if spec.kind in kinds][:most]
     return wanted[:MOST_FILTERS]
 
@@ -171,11 +179,15 @@ def _aggregate(draft: Draft, resource: Resource) -> Operation:
     numbers = [n for n, s in resource.fields.items() if s.kind in ("integer", "number", "tally")]
     inputs = []
     if groups:
-        inputs.append(Input(FieldSpec("group_by", "choice", options=tuple(groups[:6]), about="one result per value"), False))
+        inputs.append(
+            Input(FieldSpec("group_by", "choice", options=tuple(groups[:6]), about="one result per value"), False)
+        )
     if numbers:
         metric = FieldSpec("metric", "choice", options=METRICS, default="count", about="what to compute")
         inputs.append(Input(metric, False))
-        inputs.append(Input(FieldSpec("field", "choice", options=tuple(numbers[:6]), about="field it is computed of"), False))
+        inputs.append(
+            Input(FieldSpec("field", "choice", options=tuple(numbers[:6]), about="field it is computed of"), False)
+        )
     if resource.life:
         inputs += _filter(resource.fields[resource.life])
     rules: tuple[Rule, ...] = ()

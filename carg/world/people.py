@@ -10,7 +10,11 @@ _REGIONS = {
     "en": (
         "James Olivia Grace Henry Amelia Thomas Chloe Daniel Emily Samuel Hannah Marcus Ruth Isaac Leah".split(),
         "Walker Bennett Hughes Carter Mitchell Foster Brooks Reed Palmer Sullivan O'Connor Whitfield Marsh".split(),
-        [("Bristol", "United Kingdom", "BS1 4DJ"), ("Leeds", "United Kingdom", "LS2 7HY"), ("Portland", "USA", "97205")],
+        [
+            ("Bristol", "United Kingdom", "BS1 4DJ"),
+            ("Leeds", "United Kingdom", "LS2 7HY"),
+            ("Portland", "USA", "97205"),
+        ],
         ["High Street", "Church Lane", "Maple Avenue", "Station Road", "Mill Lane", "King Street"],
         "+44 20 7946 0",
     ),

@@ -206,7 +206,9 @@ class Reader:
         at = item.get("field")
         if at is not None:
             at = self.one(f"{entry}.field", at, arguments, "input")
-        return Rule(code, fault, that, words, at, self.whole(f"{entry}.status", item.get("status", STATUS[fault]), 400, 499))
+        return Rule(
+            code, fault, that, words, at, self.whole(f"{entry}.status", item.get("status", STATUS[fault]), 400, 499)
+        )
 
 
 def _as_source(value: Any) -> Any:

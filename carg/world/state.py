@@ -55,7 +55,9 @@ class Frame:
 
     __slots__ = ("over", "reads", "tables")
 
-    def __init__(self, tables: Mapping[str, Mapping[str, Record]], over: dict[str, dict[str, Record | None]] | None = None):
+    def __init__(
+        self, tables: Mapping[str, Mapping[str, Record]], over: dict[str, dict[str, Record | None]] | None = None
+    ):
         self.tables = tables
         self.over = over
         self.reads: list[Read] = []
