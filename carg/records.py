@@ -131,7 +131,7 @@ class Definition:
 
     `parameters` and `returns` describe arguments and body inside the convention's wrapping. The dotted paths
     are presented ones, as in Tool. `http` is (method, path with {parameter} slots). `inputs` maps each presented
-    argument path to the name the world knows it by; `tightenings` are the ids of the draws that a sibling can leave out.
+    argument path to the name the world knows it by; `tightenings` are the ids of the draws a sibling can leave out.
     """
 
     tool: str

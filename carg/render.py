@@ -24,7 +24,7 @@ RULES = (
 
 
 def render_row(scene: Scene) -> Row:
-    """The row of a session: its messages, with `train` on the answers that are determined, and what a trainer may ask."""
+    """The row of a session: its messages, `train` on the answers that are determined, and what a trainer may ask."""
     session, instance = scene.session, scene.instance
     definitions = tuple(scene.definitions.values())
     shown = [definition_text(item, session.level) for item in definitions]

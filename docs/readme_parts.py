@@ -1,4 +1,7 @@
-"""The parts of README.md that follow from the code: the tree, the commands, the checks. `python docs/readme_parts.py` renews them."""
+"""The parts of README.md that follow from the code: the tree, the commands, the checks.
+
+`python docs/readme_parts.py` renews them.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ def renewed(text: str) -> str:
     """The text with each part between its marks made anew."""
     for name, part in (("tree", tree), ("commands", commands), ("checks", checks)):
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.S)
-        text = pattern.sub(lambda found, made=part(): f"{found[1]}{made}{found[2]}", text)
+        text = pattern.sub(rf"\g<1>{part().replace(chr(92), chr(92) * 2)}\g<2>", text)
     return text
 
 

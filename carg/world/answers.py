@@ -1,4 +1,4 @@
-"""The JSON Schema of a whole answer under a convention: envelope around `returns`, or an error; for decoding under it."""
+"""The JSON Schema of a whole answer under a convention: envelope around `returns`, or an error, to decode under."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FLAGS: dict[str, dict[str, Json]] = {
 
 
 def answer_schema(convention: Convention, definition: Definition) -> dict[str, Json] | None:
-    """What an answer of the tool can be, or None where it is not one JSON value: other media, a status line, text errors."""
+    """What an answer of the tool can be, or None where it is no JSON value: other media, a status line, text errors."""
     factors = convention.factors
     if factors["media"] != "json" or factors["status_line"] == "shown" or definition.returns is None:
         return None

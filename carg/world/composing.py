@@ -1,4 +1,4 @@
-"""A take: exchanges played one after another against one state, then closed into a Session with view, level and masks."""
+"""A take: exchanges played one after another against one state, closed into a Session with view, level and masks."""
 
 from __future__ import annotations
 

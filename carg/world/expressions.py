@@ -262,7 +262,7 @@ class _Maker:
             kind = join_types(kind, other)
         return f"({', '.join(code for code, _ in items)},)", Type("list", item=kind)
 
-    _make_Tuple = _make_List
+    _make_Tuple = _make_List  # noqa: N815 - named after the node
 
     def _make_Call(self, node: ast.Call) -> tuple[str, Type]:
         if not isinstance(node.func, ast.Name) or node.keywords:

@@ -24,7 +24,7 @@ from carg.world.values import draw_number, draw_text
 from carg.world.view import patch_tables
 
 LIFE_FIRST = 0.3
-"""How often a sibling state is looked for in the life field first: it decides half of all rules, and would drown others."""
+"""How often a sibling state is looked for in the life field first; it decides half of all rules, others would drown."""
 
 
 def draw_sibling(singles: Singles) -> Item | None:

@@ -244,10 +244,8 @@ def _code(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Wo
 
 
 def _series(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
-    pair, length = (
-        reader.pair(entry, item["series"], -BOUND_MOST, BOUND_MOST),
-        reader.pair(f"{entry}.length", item.get("length", [12, 12]), 1, 72),
-    )
+    pair = reader.pair(entry, item["series"], -BOUND_MOST, BOUND_MOST)
+    length = reader.pair(f"{entry}.length", item.get("length", [12, 12]), 1, 72)
     if pair is None or length is None:
         reader.fault(entry, "series = [least, most] with length = [n, m] of at most 72")
         return None

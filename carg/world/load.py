@@ -38,7 +38,7 @@ def _load_cached(path: Path, stamp: tuple[int, int]) -> World:
 
 
 def load_world(path: Path) -> World:
-    """The compiled world of a domain file. Raises DomainError listing every fault with file, entry and what is allowed."""
+    """The compiled world of a domain file. Raises DomainError with every fault: file, entry, what is allowed."""
     try:
         about = path.stat()
     except OSError as fault:

@@ -28,7 +28,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A field kept by the system: the count of records of `resource` whose `by` names this record, or a sum over them."""
+    """A field the system keeps: the count of records of `resource` whose `by` names this record, or a sum over them."""
 
     resource: str
     by: str

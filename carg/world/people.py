@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from unicodedata import normalize
 
-# A name's region goes with the cities and phone prefixes below, so that Ines Novak lives in Ljubljana more than in Lagos.
+# A name's region goes with cities and phone prefixes below, so that Ines Novak lives in Ljubljana more than in Lagos.
 _REGIONS = {
     "en": (
         "James Olivia Grace Henry Amelia Thomas Chloe Daniel Emily Samuel Hannah Marcus Ruth Isaac Leah".split(),

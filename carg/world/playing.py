@@ -1,6 +1,6 @@
 """A session played on the world and on its twin at once, and where the two come apart.
 
-The twin takes up what the world's answers tell: records that a call named, values that a body showed, ids that are gone.
+The twin takes up what the world's answers tell: records a call named, values a body showed, ids that are gone.
 """
 
 from __future__ import annotations

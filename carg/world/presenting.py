@@ -63,9 +63,9 @@ class Surface:
         """The presented name of a field or input."""
         if spec.kind == "ref" and not embedded:
             return self.case(f"{spec.name}{self.ref_suffix}" if not spec.name.endswith("_id") else spec.name)
-        if self.unit_suffix and spec.kind in ("number", "integer") and _UNIT.fullmatch(spec.unit):
-            if not spec.name.endswith(f"_{spec.unit}"):
-                return self.case(f"{spec.name}_{spec.unit}")
+        fits = self.unit_suffix and spec.kind in ("number", "integer") and _UNIT.fullmatch(spec.unit)
+        if fits and not spec.name.endswith(f"_{spec.unit}"):
+            return self.case(f"{spec.name}_{spec.unit}")
         return self.case(spec.name)
 
     def fields(self, resource: str) -> list[tuple[FieldSpec, str, Callable[[Any], Json]]]:

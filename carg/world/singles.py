@@ -1,4 +1,4 @@
-"""Single calls that this definition and this state accept, plain or looking suspicious, and under faults of the service."""
+"""Single calls that this definition and this state accept: plain, looking suspicious, or under a fault of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of a world: plain tables of records replaced whole, changes with an undo list, and frames that note reads."""
+"""The state of a world: tables of records replaced whole, changes with an undo list, and frames that note reads."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def draw_number(spec: FieldSpec, rng: Random, low: float, high: float) -> float:
     if spec.step and spec.kind != "series":
         value = round(value / spec.step) * spec.step
     value = min(max(value, low), high)
-    return int(round(value)) if spec.kind == "integer" else round(value, spec.decimals)
+    return round(value) if spec.kind == "integer" else round(value, spec.decimals)
 
 
 def _number(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> Any:
