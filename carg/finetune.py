@@ -79,6 +79,7 @@ def prepare(
     from carg.gtm.checkpoint import Pledge
     from carg.gtm.loop import Job
     from carg.gtm.model import Learner, load_model, make_model, pick_compute
+    from carg.gtm.parallel import limit_threads
     from carg.gtm.tokens import digest_tokenizer
 
     tokenizer = _in_turn(world, lambda: _find_tokenizer(dataset, out, settings, note))
@@ -92,6 +93,7 @@ def prepare(
         model, row_tokens=settings.row_tokens or 0, world_size=world.size, recompute=settings.recompute
     )
     size = forecast.count_parameters(model)
+    limit_threads(size, world.device)
     note(f"{settings.init or settings.base}: {size:,} parameters, about {need.total / 1e9:.1f} GB on each device")
     train = splits[0]
     share = train.cache.n_supervised / max(int(train.documents.lengths.sum()), 1)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from carg.errors import BackendError
 from carg.gtm.model import load_model
-from carg.gtm.parallel import pick_device
+from carg.gtm.parallel import limit_threads, pick_device
 from carg.gtm.tokens import TURN_END, Tokenizer, load_tokenizer, prompt_ids
 from carg.records import digest
 
@@ -55,6 +55,7 @@ def load_gtm(folder: Path | str, *, device: str = "auto") -> Gtm:
     tokenizer = load_tokenizer(folder)
     place = pick_device(device)
     model = load_model(folder, tokenizer).to(place, torch.bfloat16 if place.type == "cuda" else torch.float32)
+    limit_threads(sum(weight.numel() for weight in model.parameters()), place)
     return Gtm(model.eval(), tokenizer, place, _grammar_tokens(tokenizer, model))
 
 
