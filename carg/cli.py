@@ -42,7 +42,7 @@ for command in (expand, generate, filter_, run_, status, plan, finetune, simulat
 def main() -> None:
     """Run the command; a known failure is two lines and its exit code."""
     try:
-        code = cli(standalone_mode=False)
+        code = cli(prog_name="carg", standalone_mode=False)
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.ClickException as fault:

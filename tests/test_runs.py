@@ -440,7 +440,7 @@ def truths_of(run: Path) -> list[Session]:
 
 
 def agreement(carg: Carg, run: Path) -> dict[str, dict[str, Any]]:
-    table = orjson.loads(carg("--json", "stats", "teacher", "--run", run)[1])
+    [table] = orjson.loads(carg("--json", "stats", "teacher", "--run", run)[1])
     return {row[1]: dict(zip(table["columns"], row, strict=True)) for row in table["rows"]}
 
 

@@ -1,4 +1,4 @@
-"""Single calls that this definition and this state accept: plain, looking suspicious, or under a fault of it."""
+"""Single calls that this definition and this state accept: plain, looking suspicious, or under a fault of the tool."""
 
 from __future__ import annotations
 
