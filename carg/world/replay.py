@@ -28,7 +28,7 @@ def world_of(domain: str, digest: str) -> World:
     if digest and world.digest != digest:
         raise StoreError(
             f"domain {domain!r} has changed since the run: {world.digest} is not {digest}",
-            "put the file back, or generate again with --fresh",
+            "put the file back, or expand and generate again with --fresh",
         )
     return world
 
