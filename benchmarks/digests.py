@@ -25,8 +25,8 @@ MANIFESTS = {"generate": "generate/generate.manifest.json", "filter": "filter.ma
 
 def carg(*words: str) -> subprocess.Popen[bytes]:
     """A command under way, in a process group of its own."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, "-m", "carg", *words], start_new_session=True, **quiet)
+    command, nowhere = [sys.executable, "-m", "carg", *words], subprocess.DEVNULL
+    return subprocess.Popen(command, start_new_session=True, stdout=nowhere, stderr=nowhere)
 
 
 def finish(*words: str) -> float:
@@ -82,8 +82,9 @@ def main() -> None:
                 found.setdefault(stage, set()).add(digest_of(run, stage))
             run, n_struck = Path(folder) / f"{stage}-killed", 0
             shutil.copytree(base, run)
-            for _ in range(asked.kills):
-                n_struck += kill_within(words_of(stage, run, 2, asked.exchanges), rng.uniform(0.1, 0.9) * took_s)
+            for number in range(asked.kills):  # What was made stays: each attempt has less to do.
+                after_s = rng.uniform(0.1, 0.9) * took_s / (1 + number)
+                n_struck += kill_within(words_of(stage, run, 2, asked.exchanges), after_s)
             finish(*words_of(stage, run, 2, asked.exchanges))
             print(f"{stage}, killed {n_struck} times and run again: digest {digest_of(run, stage)[:16]}")
             found[stage].add(digest_of(run, stage))

@@ -88,7 +88,8 @@ def main() -> None:
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.memory:
-        return tell_memory(asked.memory, asked.budget)
+        tell_memory(asked.memory, asked.budget)
+        return
     started = time.process_time()
     worlds = load_worlds()
     print(f"{len(worlds)} worlds loaded in {time.process_time() - started:.1f} CPU s")
@@ -99,14 +100,14 @@ def main() -> None:
     profile.disable()
     for name, n, chars, cpu, wall in rows:
         print(f"{name:28} {n:6} exchanges {chars / n:6.0f} chars each {n / cpu:6.0f}/s CPU {n / wall:6.0f}/s wall")
-    n, cpu, wall = (sum(row[place] for row in rows) for place in (1, 3, 4))
+    n, cpu, wall = sum(row[1] for row in rows), sum(row[3] for row in rows), sum(row[4] for row in rows)
     print(f"all: {n} exchanges, {n / cpu:.0f}/s per core by CPU time, {n / wall:.0f}/s by the clock")
     if asked.profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
-        return None
+        return
     (few, low), (many, high) = peak_mb(1, asked.budget), peak_mb(4, asked.budget)
     print(f"peak memory of {MEMORY_WORLDS} worlds: {low} MB at {few} exchanges, {high} MB at {many}")
-    return sys.exit(high > 1.1 * low)
+    sys.exit(high > 1.1 * low)
 
 
 if __name__ == "__main__":

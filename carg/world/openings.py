@@ -141,8 +141,7 @@ def due_records(setting: Setting, state: State, operation: Operation) -> list[st
     frame, found = Frame(state.tables), []
     low, high = operation.due.days
     values = {**setting.base, "now": state.now, "today": state.now // DAY_S}
-    for key in frame.ids(resource.name):
-        record = state.tables[resource.name][key]
+    for key, record in state.tables[resource.name].items():
         if operation.moves_from and resource.life and record[resource.life] not in operation.moves_from:
             continue
         values[resource.name] = key
@@ -155,7 +154,7 @@ def due_records(setting: Setting, state: State, operation: Operation) -> list[st
         wait = low + (high - low) * (int(digest(key, operation.name)[:4], 16) / 65536)
         if state.now >= start + wait * DAY_S:
             found.append(key)
-    return found
+    return sorted(found)
 
 
 def try_operation(

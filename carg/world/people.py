@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from random import Random
 from unicodedata import normalize
 
@@ -61,7 +62,9 @@ _REGIONS = {
         "+234 1 555 0",
     ),
 }
-_WEIGHTS = (6, 4, 3, 2, 3, 3, 2)
+_PEOPLES = list(_REGIONS.values())
+_UP_TO = list(accumulate((6, 4, 3, 2, 3, 3, 2)))
+"""Their weights, added up."""
 # RFC 2606 reserves .example, so no drawn address can reach anyone.
 _HOSTS = ("mail.example", "post.example", "inbox.example", "work.example")
 
@@ -78,7 +81,7 @@ def draw_person(rng: Random) -> str:
 
 
 def _parts(rng: Random) -> tuple[str, str]:
-    firsts, lasts = rng.choices(list(_REGIONS.values()), _WEIGHTS)[0][:2]
+    firsts, lasts = rng.choices(_PEOPLES, cum_weights=_UP_TO)[0][:2]
     return rng.choice(firsts), rng.choice(lasts)
 
 
@@ -98,14 +101,14 @@ def draw_email(rng: Random, name: str) -> str:
 
 def draw_phone(rng: Random) -> str:
     """A phone number in international form, sometimes written without blanks."""
-    prefix = rng.choices(list(_REGIONS.values()), _WEIGHTS)[0][4]
+    prefix = rng.choices(_PEOPLES, cum_weights=_UP_TO)[0][4]
     number = f"{prefix}{rng.randint(100, 999)}"
     return number.replace(" ", "") if rng.random() < 0.2 else number
 
 
 def draw_address(rng: Random) -> dict[str, str]:
     """Street, postal code, city and country that belong together."""
-    _, _, cities, streets, _ = rng.choices(list(_REGIONS.values()), _WEIGHTS)[0]
+    _, _, cities, streets, _ = rng.choices(_PEOPLES, cum_weights=_UP_TO)[0]
     city, country, code = rng.choice(cities)
     street, number = rng.choice(streets), rng.randint(1, 180)
     first = country in ("United Kingdom", "USA", "Singapore", "China", "India", "Nigeria", "Ghana")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -15,9 +16,14 @@ from carg.world.state import Frame, Overlay, Read, Record, State
 from carg.world.types import Expression
 from carg.world.values import draw_value
 
-_CAN_FAIL = re.compile(r"[/%]|\*\*|\b(?:sqrt|exp|log\d*|tan|asin|acos|sinh|cosh|total)\(")
+_FAILING = re.compile(r"[/%]|\*\*|\b(?:sqrt|exp|log\d*|tan|asin|acos|sinh|cosh|total)\(")
 """Expressions that have no value for some cells: then whether the call succeeds rests on what they read."""
 _CELL = re.compile(r"\w+(\.\w+)+")
+
+
+@lru_cache(None)
+def _can_fail(source: str) -> bool:
+    return _FAILING.search(source) is not None
 
 
 class Run:
@@ -80,7 +86,7 @@ class Run:
         start = len(self.frame.reads)
         value = self.compute(expression, values)
         reads = tuple(self.frame.reads[start:])
-        if not _CAN_FAIL.search(expression.source):
+        if not _can_fail(expression.source):
             del self.frame.reads[start:]
         return value, reads
 
@@ -89,7 +95,7 @@ class Run:
         start = len(self.after.reads)
         value = self.run(expression, self.after, self.values if values is None else values)
         reads = self.settle(start) + self._named(expression)
-        if _CAN_FAIL.search(expression.source):
+        if _can_fail(expression.source):
             self.frame.reads += reads
         return value, reads
 
@@ -103,7 +109,7 @@ class Run:
     def _named(self, expression: Expression) -> Reads:
         if not self.sources:
             return ()
-        names = [*sorted(expression.names), *(name for name, _ in expression.was)]
+        names = [*sorted(expression.names & self.sources.keys()), *(name for name, _ in expression.was)]
         return tuple(read for name in names for read in self.sources.get(name, ()))
 
     def settle(self, start: int) -> Reads:
