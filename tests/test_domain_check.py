@@ -247,8 +247,8 @@ def test_the_small_world_is_sound_but_for_its_size(tmp_path: Path) -> None:
         ),
         (
             '"loan.tool.status" = "\'shelved\'"',
-            '"loan.tool.status" = "\'scrapped\'"',
-            ["[actions.bring_back] bring_back takes a tool from 'lent' to 'scrapped', a step"],
+            '"loan.tool.status" = "\'broken\'"',
+            ["[actions.bring_back] bring_back takes a tool from 'lent' to 'broken', a step"],
         ),
     ],
 )
