@@ -13,6 +13,8 @@ N_INSTANCES = 3
 """Conventions a service: enough to see variety, few enough for minutes."""
 N_JUDGED = 40
 """Answers of the trained model that are judged; the share is rough, and said to be."""
+EVAL_ROWS = 8
+"""Packed rows measured of each held-out split: all of them would take as long as the training."""
 ROOM = 600
 """Tokens that must be left in the context for an answer."""
 
@@ -52,7 +54,15 @@ def show_demo(screen: Screen, run: Path, *, exchanges: int, minutes: float, seed
     screen.note(f"4/5 finetune: a tiny model from scratch, {minutes:g} minutes")
     model = run / "model"
     report = train(
-        screen, run / "dataset", model, fresh=False, init="tiny", max_minutes=minutes, epochs=100.0, seed=seed
+        screen,
+        run / "dataset",
+        model,
+        fresh=False,
+        init="tiny",
+        max_minutes=minutes,
+        epochs=100.0,
+        eval_rows=EVAL_ROWS,
+        seed=seed,
     )
     screen.note("5/5 simulate: the model answers calls of tools that it never saw")
     judged = judge_model(run, model)
