@@ -285,7 +285,8 @@ def test_a_full_disk_loses_nothing(
 
 def test_a_full_disk_while_training_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By whichever library writes; it goes on from the last checkpoint. Other errors are not taken for it."""
-    safetensors = pytest.importorskip("safetensors")
+    import safetensors
+
     from carg.console import Screen
 
     def train_until(fault: Exception) -> None:

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from worlds import NOW, PLAIN, TODAY, draw_instance, grow, plain_service, service_of, state, untightened
+from worlds import NEUTRAL, NOW, TODAY, draw_instance, grow, plain_service, service_of, state, untightened
 
 from carg.errors import RecordError
 from carg.records import Opening
@@ -199,4 +199,4 @@ def test_nested_and_grouped_arguments_have_their_group():
 
 def test_the_plain_convention_is_a_known_one():
     """The factors the other tests rest on."""
-    assert plain_service().convention.factors.items() >= PLAIN.items()
+    assert plain_service().convention.factors.items() >= NEUTRAL.items()

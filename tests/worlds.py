@@ -8,6 +8,7 @@ from typing import Any
 
 from carg.records import Instance, Opening, Session
 from carg.scene import Scene
+from carg.stages.by_world import NEUTRAL
 from carg.world import replay
 from carg.world.conventions import draw_convention
 from carg.world.executing import execute
@@ -293,26 +294,6 @@ WORLD = load_world_text(TEXT.encode(), Path("testing/tool_sheds.toml"))
 NOW = 1_717_400_040
 """2024-06-03 07:34 UTC, a Monday."""
 TODAY = NOW // 86_400
-PLAIN = {
-    "syntax": "openai",
-    "tool_case": "snake",
-    "field_case": "snake",
-    "nesting": "flat",
-    "media": "json",
-    "envelope": "bare",
-    "code_style": "snake",
-    "nulls": "explicit",
-    "auth": "none",
-    "id_style": "prefixed_sequence",
-    "time_style": "iso_z",
-    "date_style": "iso",
-    "number_style": "plain",
-    "paging": "limit_offset",
-    "page_words": "short",
-    "list_words": "items/total",
-    "terseness": "full",
-    "embed": "ids",
-}
 
 
 def load(extra: str) -> Any:
@@ -337,7 +318,7 @@ def service_of(instance: Instance) -> Service:
 
 def plain_service(service: str = "counter", seed: int = 1, **must: str) -> Service:
     """A service under the plainest convention."""
-    return service_of(draw_instance(seed, service, **{**PLAIN, **must}))
+    return service_of(draw_instance(seed, service, **{**NEUTRAL, **must}))
 
 
 def open_scene(session: Session, instance: Instance, opening: Opening) -> Scene:
