@@ -16,8 +16,9 @@ from typing import Any
 import orjson
 
 from carg.errors import RecordError, StoreError
+from carg.guessing import guess_effect, guess_id, guess_places, guess_resource
 from carg.normalising import normalise_schema
-from carg.records import Effect, Json, Tool, digest
+from carg.records import Json, Tool, digest
 from carg.schemas import schema_complaints
 from carg.vocabulary import tokens
 
@@ -32,18 +33,6 @@ MAX_TEXT = 20_000
 _LISTS = ("tools", "function", "functions", "functionDeclarations", "function_declarations")
 _PARAMETERS = ("inputSchema", "input_schema", "parameters", "parametersJsonSchema", "parameters_json_schema")
 _RETURNS = ("outputSchema", "output_schema", "returns", "response", "responses")
-
-VERBS: dict[Effect, str] = {
-    "read": "get read fetch show view describe retrieve check download is has display cat status info",
-    "search": "list search find query lookup browse filter discover ls recommend",
-    "create": "create add new insert book open register post upload make reserve subscribe",
-    "update": "update set edit modify change rename put patch write move adjust configure assign replace",
-    "delete": "delete remove clear unstar drop unsubscribe rm",
-    "compute": "calculate compute calc convert solve estimate predict analyze analyse evaluate translate count",
-}
-"""Verbs of tool names by the effect they tell; a name with none of them is an action."""
-
-_EFFECTS: dict[str, Effect] = {verb: effect for effect, verbs in VERBS.items() for verb in verbs.split()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +77,6 @@ def read_tools(path: Path) -> Imported:
         tools += read.tools
         refusals += read.refusals
     return Imported(tuple(tools), tuple(refusals))
-
-
-def guess_effect(name: str, annotations: dict[str, Json] | None = None) -> Effect:
-    """What a tool does to its service: the hints of MCP, then the first known verb of its name."""
-    hints = annotations or {}
-    words = tokens(name)
-    told: Effect = next(
-        (effect for word in words for effect, verbs in VERBS.items() if word in verbs.split()), "action"
-    )
-    read_only = hints.get("readOnlyHint", hints.get("read_only"))
-    if read_only is True and told not in ("read", "search", "compute"):
-        return "read"
-    if read_only is False and told in ("read", "search"):
-        return "action"
-    return "delete" if hints.get("destructiveHint") is True and told == "action" else told
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -277,7 +251,8 @@ def build_tool(raw: Json, service: str, *, made_from: tuple[str, ...] = ()) -> T
     title = entry.get("title") or (hints or {}).get("title")
     title = title if isinstance(title, str) else " ".join(tokens(name)).capitalize()
     effect, returns = guess_effect(name, hints), _returns(entry)
-    resource = _resource(name)
+    resource = guess_resource(name)
+    records, key = guess_places(returns or {}, resource)
     return Tool(
         id=digest("imported", service, name, title, text, parameters, returns, effect),
         domain="imported",
@@ -289,7 +264,9 @@ def build_tool(raw: Json, service: str, *, made_from: tuple[str, ...] = ()) -> T
         returns=returns,
         effect=effect,
         resource=resource,
-        id_argument=_id_argument(parameters, resource),
+        id_argument=guess_id(parameters.get("required", ()), resource),
+        id_result=key,
+        records_result=records,
         origin="imported",
         made_from=made_from,
     )
@@ -324,17 +301,3 @@ def _returns(entry: dict[str, Json]) -> dict[str, Json] | None:
         return None if given is None else _schema(given, parameters=False)
     except RecordError:
         return None
-
-
-def _resource(name: str) -> str | None:
-    """The noun of a tool's name: what follows its verb, in the singular."""
-    words = tokens(name)
-    nouns = [word for word in words[1:] if word not in _EFFECTS] if words and words[0] in _EFFECTS else []
-    return "_".join(nouns[:2]).removesuffix("s") or None
-
-
-def _id_argument(parameters: dict[str, Json], resource: str | None) -> str | None:
-    """The required parameter that names a record: `id`, or the resource's own id."""
-    ids: list[str] = [key for key in parameters.get("required", ()) if tokens(key)[-1:] == ["id"]]
-    own = [key for key in ids if "_".join(tokens(key)) in ("id", f"{resource}_id")]
-    return next(iter([*own, *ids]), None)

@@ -12,6 +12,7 @@ from random import Random
 import orjson
 
 from carg.errors import ConfigError, RecordError
+from carg.fill import fill
 from carg.records import Instance, Json, Opening, Response, Session, Tool
 from carg.render import system_text, user_text
 from carg.scene import Book, Scene, open_book
@@ -22,6 +23,8 @@ from carg.world.knowledge import needed_records
 from carg.world.openings import grow_opening
 from carg.world.replay import service_of
 from carg.world.service import Answered
+from carg.world.shadow import Shadow
+from carg.world.stand_in import stand_in
 from carg.world.state import State
 from carg.world.syntax import parse_call, render_call
 from carg.world.view import draw_view, service_tables
@@ -38,6 +41,8 @@ class Simulation:
     turns: list[tuple[str, str]] = field(default_factory=list)
     wanted: tuple[str, ...] = ()
     """Operations that were asked for: examples are of these, where this actor can call them."""
+    shadow: Shadow = field(default_factory=Shadow)
+    """What the stand-in's answers told of the records so far."""
 
     @property
     def system(self) -> str:
@@ -80,7 +85,8 @@ class Simulation:
         """The world's answer; its changes are made."""
         if self.state is None:
             raise ConfigError(
-                "no world stands behind this service", "name a model: --backend gtm:DIR or a litellm model"
+                "no world stands behind this service",
+                "name a model, --backend gtm:DIR or a litellm one, or --backend stand-in, which needs none",
             )
         service = service_of(self.scene.instance)
         answered = service.answer(self.state, call, self.scene.session.actor, self.scene.definitions)
@@ -88,6 +94,18 @@ class Simulation:
             self.state.apply(answered.outcome.changes)
         self.turns.append((call, answered.response.text))
         return answered
+
+    def answer_by_stand_in(self, call: str) -> Response:
+        """An answer with no model and no world: values that fit `returns`, true to the calls and answers so far."""
+        convention = self.scene.instance.convention
+        parsed = parse_call(convention, call, self.scene.definitions)
+        definition = self.scene.definitions.get(parsed.tool or "")
+        if definition is None or parsed.arguments is None:
+            raise RecordError(f"the call cannot be read: {call[:120]!r}", 'write {"tool": ..., "arguments": {...}}')
+        rng = Random(f"stand-in/{self.scene.instance.id}/{len(self.turns)}/{call}")
+        exchange = stand_in(convention, definition, parsed.arguments, self.shadow, rng)
+        self.turns.append((call, exchange.response.text))
+        return exchange.response
 
 
 def open_simulation(run: Path, service: str | None, *, seed: int = 0, tool: str | None = None) -> Simulation:
@@ -211,11 +229,16 @@ def judge_answer(simulation: Simulation, call: str, text: str) -> str:
 
 
 def example_call(simulation: Simulation, seed: int = 0) -> str:
-    """A valid call of one of the shown tools, of that which was asked for if it can be."""
+    """A valid call of one of the shown tools, of that which was asked for if it can be.
+
+    Without a world it is valid by the tool's schema; raises RecordError where that accepts nothing that can be made.
+    """
     from carg.world.singles import Singles
 
     if simulation.scene.opening is None:
-        raise ConfigError("no world stands behind this service, so no example can be drawn", "give the CALL yourself")
+        definition = next(iter(simulation.scene.definitions.values()))
+        arguments = fill(definition.parameters, Random(seed), optional=0.3)
+        return render_call(simulation.scene.instance.convention, definition, arguments)
     service = service_of(simulation.scene.instance)
     singles = Singles(service, simulation.scene.opening, Random(seed))
     singles.actor = simulation.scene.session.actor

@@ -9,6 +9,9 @@ from typing import Any
 from carg.console import Screen
 from carg.errors import DomainError, RecordError
 
+MOST_EXCHANGES = 20_000
+"""Exchanges that realism is measured on: quantiles no longer move beyond."""
+
 
 def talk(
     screen: Screen,
@@ -46,6 +49,8 @@ def answer_one(screen: Screen, simulation: Any, text: str, backends: Sequence[st
         before = list(simulation.turns)
         if backend == "world":
             answered = simulation.answer_by_world(text).response.text
+        elif backend == "stand-in":
+            answered = simulation.answer_by_stand_in(text).text
         else:
             answered = answer_by_model(simulation, text, backend, api_base)
         answers.append({"backend": backend, "answer": answered, "form": judge_answer(simulation, text, answered)})
@@ -160,6 +165,24 @@ def show_tools(screen: Screen, run: Path) -> None:
 
     read_manifest(run / "expand", "expand")
     show_tables(screen, tuple(count_tools(read_parts(Tool, run / "expand", "tools"))))
+
+
+def show_realism(screen: Screen, run: Path, real: Path) -> None:
+    """A run's tools and answers beside those of a run of imported ones."""
+    from itertools import islice
+
+    from carg.records import Tool
+    from carg.stats.realism import compare_realism
+    from carg.store import read_manifest, read_parts
+
+    def made(folder: Path) -> tuple[list[Tool], list[Any]]:
+        read_manifest(folder / "expand", "expand")
+        scenes = run_scenes(folder) if (folder / "generate").exists() else iter(())
+        exchanges = (exchange for scene in scenes for exchange in scene.session.exchanges)
+        return list(read_parts(Tool, folder / "expand", "tools")), list(islice(exchanges, MOST_EXCHANGES))
+
+    (ours, our_exchanges), (theirs, real_exchanges) = made(run), made(real)
+    show_tables(screen, [compare_realism(ours, theirs, our_exchanges=our_exchanges, real_exchanges=real_exchanges)])
 
 
 def show_draft(screen: Screen, title: str, out: Path | None, road: Any, **given: Any) -> None:

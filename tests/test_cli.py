@@ -435,7 +435,7 @@ def test_tools_of_others_have_no_world(domains: Path, tmp_path: Path, carg: Carg
     run = tmp_path / "run"
 
     assert carg("--quiet", "import", tools, "--run", run)[0] == 0
-    assert_told(carg("simulate", "--run", run), "no world", "CALL")
+    assert_told(carg("simulate", "--run", run), "no world stands behind", "--backend stand-in")
     call = orjson.dumps({"tool": "get_weather", "arguments": {"city": "Oslo"}}).decode()
     assert_told(carg("simulate", "--run", run, "--backend", "world", call), "no world stands behind", "--backend")
     assert carg("--quiet", "generate", "--exchanges", 8, "--run", run)[0] == 0
@@ -518,6 +518,7 @@ def test_results_for_programs_are_one_json_value(run: Path, carg: Carg) -> None:
         ("simulate", "--run", run),
         ("stats", "tools", "--run", run),
         ("stats", "leaks", "--run", run),
+        ("stats", "realism", "--run", run, "--real", run),
         ("domains", "list"),
         ("domains", "show", "tool_library"),
     ):

@@ -10,7 +10,8 @@ import pytest
 from carg import importing
 from carg.encoding import from_json, to_json
 from carg.errors import RecordError, StoreError
-from carg.importing import build_tool, guess_effect, parse_document, read_tools
+from carg.guessing import guess_effect, guess_places
+from carg.importing import build_tool, parse_document, read_tools
 from carg.normalising import normalise_schema
 from carg.records import Tool
 from carg.schemas import faults, schema_complaints
@@ -231,6 +232,22 @@ def test_what_has_no_meaning_is_refused(bad: object) -> None:
 def test_the_effect_is_guessed(name: str, hints: dict | None, effect: str) -> None:
     """Hints first, then the verb."""
     assert guess_effect(name, hints) == effect
+
+
+@pytest.mark.parametrize(
+    ("properties", "records", "key"),
+    [
+        ({"id": {}, "name": {}}, None, "id"),
+        ({"parent_id": {}, "issue_id": {}}, None, "issue_id"),
+        ({"items": {"items": {"properties": {"issue_id": {}}}}, "total": True}, "items", "items.issue_id"),
+        ({"items": {"items": {"properties": {"name": {}}}}}, "items", None),
+        ({"a": {"items": {"properties": {"id": {}}}}, "b": {"items": {"properties": {"id": {}}}}}, None, None),
+        ({"names": {"items": True}}, None, None),
+    ],
+)
+def test_places_of_ids_and_records_are_guessed(properties: dict, records: str | None, key: str | None) -> None:
+    """An id of its own comes first; the only list of objects holds the records; of two lists, neither."""
+    assert guess_places({"properties": properties}, "issue") == (records, key)
 
 
 def test_the_id_is_of_the_content() -> None:

@@ -170,3 +170,38 @@ def test_models_read_what_they_were_taught_and_stand_beside_the_world(server: Lo
     assert shown["answers"][1]["form"] != "valid body"
     assert carg(*words)[1].startswith("call:  ")
     assert carg("simulate", "--run", run, "--service", "counter", "--system")[1].strip() == simulation.system.strip()
+
+
+def test_a_bare_tool_list_has_a_stand_in_that_remembers(tmp_path: Path, carg: Carg) -> None:
+    """With no world and no model, what was created is found under its id, and gone once it is deleted."""
+    text = {"type": "string", "maxLength": 20}
+    issue = {"issue_id": text, "title": text}
+    shapes = {"create_issue": ({"title": text}, issue), "get_issue": ({"issue_id": text}, issue)}
+    shapes["delete_issue"] = ({"issue_id": text}, {"issue_id": text})
+    tools = [
+        {"name": name, "description": f"Does it: {name}.", "inputSchema": whole(taken), "outputSchema": whole(given)}
+        for name, (taken, given) in shapes.items()
+    ]
+    (tmp_path / "desk.json").write_bytes(orjson.dumps({"tools": tools}))
+    assert carg("import", tmp_path / "desk.json", "--run", tmp_path / "run")[0] == 0
+    simulation = open_simulation(tmp_path / "run", None)
+
+    def call(tool: str, **arguments: str) -> Any:
+        said = simulation.read_call(orjson.dumps({"tool": tool, "arguments": arguments}).decode())
+        return simulation.answer_by_stand_in(said)
+
+    made = call("create_issue", title="Leak in hall B").body
+    assert made["title"] == "Leak in hall B"
+    assert call("get_issue", issue_id=made["issue_id"]).body == made
+    assert call("delete_issue", issue_id=made["issue_id"]).body == {"issue_id": made["issue_id"]}
+    gone = call("get_issue", issue_id=made["issue_id"])
+    assert (gone.ok, gone.error.fault) == (False, "state.not_found")
+    code, out, err = carg("--json", "simulate", "--run", tmp_path / "run", "-b", "stand-in")
+    assert (code, err) == (0, "")
+    assert orjson.loads(out)["answers"][0]["form"] == "valid body"
+    assert carg("simulate", "--run", tmp_path / "run")[0] == 1
+
+
+def whole(properties: dict[str, Any]) -> dict[str, Any]:
+    """An object schema that asks for all of its properties."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

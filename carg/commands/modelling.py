@@ -3,63 +3,58 @@
 from __future__ import annotations
 
 import sys
+import typing
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from carg.console import Screen
-from carg.options import fresh_option, run_option, seed_option
+from carg.gtm.settings import FinetuneSettings, is_first
+from carg.options import DEFAULT_RUN, fresh_option, run_option, seed_option
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for each field of FinetuneSettings, in their order; what is not given stays None."""
+    hints = typing.get_type_hints(FinetuneSettings)
+    for item in reversed(fields(FinetuneSettings)):
+        kinds = [kind for kind in typing.get_args(hints[item.name]) if kind is not type(None)]
+        choices = typing.get_args(kinds[0]) if kinds else ()
+        kind = click.Choice(choices or kinds) if choices or len(kinds) > 1 else (kinds or [hints[item.name]])[0]
+        flag = "--" + item.name.replace("_", "-")
+        if kind is bool:
+            flag, kind = f"{flag}/--no-{flag[2:]}", None
+        default = "" if item.default is None else f" [default: {str(item.default).lower()}]"
+        command = click.option(flag, item.name, type=kind, default=None, help=item.metadata["help"] + default)(command)
+    return command
 
 
 @click.command()
-@run_option
+@click.option("--run", type=click.Path(path_type=Path), help=f"Folder of the run [default: {DEFAULT_RUN}].")
 @click.option("--dataset", type=click.Path(path_type=Path), help="A dataset folder; default: that of the run.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where the model goes; default: RUN/model.")
-@click.option("--init", type=click.Choice(["tiny", "small", "1.5b"]), help="Train from scratch at this size.")
-@click.option("--base", help="A hub name or folder to start from, such as Qwen/Qwen2.5-1.5B.")
-@click.option("--steps", type=click.IntRange(1), help="Optimizer steps; goes before --epochs.")
-@click.option("--epochs", type=float, default=2.0, show_default=True, help="Passes over the training split.")
-@click.option("--minutes", type=float, help="End by the clock; the learning rate is timed to fall by then.")
-@click.option("--context", type=int, help="Longest conversation in tokens.")
-@click.option("--row-tokens", type=int, help="Tokens that go through the model at once: sets the memory needed.")
-@click.option("--batch-tokens", type=int, help="Tokens of one optimizer step.")
-@click.option("--lr", type=float, help="Highest learning rate.")
 @click.option(
-    "--lora-rank", type=int, default=0, show_default=True, help="Low-rank adapters, merged at the end; 0: all weights."
+    "--config", type=click.Path(path_type=Path), help="The file of `carg run`: folder, seed, [finetune]. Flags go first."
 )
-@click.option(
-    "--eval-every",
-    type=int,
-    default=0,
-    show_default=True,
-    help="Steps between measurements on held-out splits; 0: at the end.",
-)
-@click.option("--checkpoint-every", type=int, default=200, show_default=True, help="Steps between checkpoints.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda.")
-@seed_option
+@settings_options
 @fresh_option
 @click.pass_obj
 def finetune(
-    screen: Screen,
-    /,
-    run: Path,
-    dataset: Path | None,
-    out: Path | None,
-    minutes: float | None,
-    fresh: bool,
-    **options: Any,
+    screen: Screen, /, run: Path | None, config: Path | None, fresh: bool, **options: Any
 ) -> None:
     """Train the tool simulator on the shards; goes on where it was interrupted.
 
+    \b
     Example: carg finetune --run outputs/mine --init tiny --minutes 10
+    On 8 GPUs: torchrun --nproc-per-node 8 -m carg finetune --run outputs/mine
     """
-    from carg.training import train
+    from carg.training import choose, train
 
-    report = train(
-        screen, dataset or run / "dataset", out or run / "model", fresh=fresh, max_minutes=minutes, **options
-    )
-    if screen.as_json:
+    dataset, out, chosen = choose(run, config, {name: value for name, value in options.items() if value is not None})
+    report = train(screen, dataset, out, fresh=fresh, **chosen)
+    if screen.as_json and is_first():
         from carg.pipeline import told
 
         screen.json(told(report))
@@ -75,7 +70,7 @@ def finetune(
     multiple=True,
     default=("world",),
     show_default=True,
-    help="world, gtm:DIR, or a litellm model; several: side by side.",
+    help="world, gtm:DIR, a litellm model, or stand-in (no world, no model); several: side by side.",
 )
 @click.option("--api-base", help="URL of an OpenAI-compatible server.")
 @click.option("--chat", is_flag=True, help="One call a line from stdin, over one state.")

@@ -54,3 +54,17 @@ def stats_teacher(screen: Screen, run: Path) -> None:
     from carg.talking import show_tables
 
     show_tables(screen, [measure_teacher(truth_pairs(run))])
+
+
+@stats.command("realism")
+@run_option
+@click.option("--real", required=True, type=click.Path(path_type=Path), help="A run that `carg import` made.")
+@click.pass_obj
+def stats_realism(screen: Screen, run: Path, real: Path) -> None:
+    """How far tools and answers are from real ones: the same measures of both, side by side.
+
+    Example: carg stats realism --run outputs/mine --real outputs/real
+    """
+    from carg.talking import show_realism
+
+    show_realism(screen, run, real)

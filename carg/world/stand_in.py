@@ -16,7 +16,7 @@ from carg.world.refusing import judge_call, judge_gone
 from carg.world.shadow import Shadow, at_path, subject_of
 from carg.world.wording import answer, refuse
 
-_REMEMBERING = ("read", "create", "update", "action")
+_REMEMBERING = ("read", "create", "update", "delete", "action")
 
 
 def stand_in(
@@ -29,12 +29,13 @@ def stand_in(
     if judged.error is not None:
         return Exchange(judged.call, refuse(convention, judged.error), "teacher")
     said = judged.call.arguments or {}
-    body = _body(definition, said, shadow, rng)
+    body = make_body(definition, said, shadow, rng)
     response: Response = answer(convention, definition, body)
     return Exchange(judged.call, response, "teacher", ops=shadow.take(definition, said, response.body))
 
 
-def _body(definition: Definition, arguments: dict[str, Json], shadow: Shadow, rng: Random) -> Json:
+def make_body(definition: Definition, arguments: dict[str, Json], shadow: Shadow, rng: Random) -> Json:
+    """The body of a success, which the shadow store has not taken up yet."""
     returns = definition.returns
     if returns is None:
         return {}
