@@ -21,7 +21,7 @@ from carg.errors import BackendError, CargError, ConfigError, RateLimited, Reply
 from carg.pacing import Gate, Pace
 from carg.prompts import load_prompt, render_prompt
 from carg.records import Json, digest
-from carg.replies import read_reply, strip_thoughts
+from carg.replies import count_unusable, read_reply, strip_thoughts
 from carg.store import Journal
 
 MAX_REPAIRS = 2
@@ -124,9 +124,10 @@ class Ask:
             try:
                 return _read(reply, wanted, check, counts)
             except ReplyError as fault:
+                count_unusable(fault.reason)
                 if attempt == MAX_REPAIRS:
                     counts.failed += 1
-                    raise ReplyError(f"prompt {name}: {fault.message}", fault.text) from fault
+                    raise ReplyError(f"prompt {name}: {fault.message}", fault.text, fault.reason) from fault
                 counts.repairs += 1
                 messages = (*messages, *_complaint(reply, fault.message))
         raise AssertionError("unreachable")
@@ -141,7 +142,8 @@ class Ask:
         reply = await self._answer(Request(name, "", tuple(messages), None, self.sampling, sample), 0, counts)
         if reply.finish_reason == "length":
             counts.failed += 1
-            raise ReplyError(f"{name}: the answer was cut at the longest length allowed", reply.text)
+            count_unusable("cut")
+            raise ReplyError(f"{name}: the answer was cut at the longest length allowed", reply.text, "cut")
         said, thought = strip_thoughts(reply.text)
         counts.thoughts += bool(thought)
         return said
@@ -269,7 +271,7 @@ def _read(reply: Reply, schema: dict[str, Json], check: Check | None, counts: Co
     counts.fences += "fence" in rules
     counts.prose += "prose" in rules
     if check is not None and (complaint := check(value)):
-        raise ReplyError(complaint, reply.text)
+        raise ReplyError(complaint, reply.text, "complaint")
     return value
 
 

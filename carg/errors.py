@@ -75,11 +75,12 @@ class RateLimited(BackendError):
 
 
 class ReplyError(BackendError):
-    """An answer that came but is not what was asked for; `text` is the answer as received."""
+    """An answer that came but is not what was asked for; `text` is the answer as received, `reason` a word to count."""
 
-    def __init__(self, message: str, text: str) -> None:
+    def __init__(self, message: str, text: str, reason: str = "refused") -> None:
         super().__init__(message)
         self.text = text
+        self.reason = reason
 
 
 class TrainError(CargError):

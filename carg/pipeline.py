@@ -104,6 +104,7 @@ def _finish_road(folder: Path, stage: str, told: Any) -> Made:
     slots = asdict(told.slots)
     spent = [asdict(line) for line in read_spent(folder)]
     more: dict[str, Json] = {"slots": slots, "spent": spent, "asking": told.asking, "refused": told.refused}
+    more["unusable"] = told.unusable
     return replace(_finish(folder, stage, told.records, told.digest, more), slots=slots)
 
 

@@ -6,6 +6,8 @@ Every rule that had to be applied is counted by name, for a model that needs man
 from __future__ import annotations
 
 import re
+from collections import Counter
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -23,6 +25,10 @@ _CUT = ("length", "max_tokens")
 _WITHHELD = ("content_filter", "safety", "refusal")
 
 
+unusable: ContextVar[Counter[str] | None] = ContextVar("unusable", default=None)
+"""Where answers that were not taken are counted by reason: whoever begins a slot puts a counter there."""
+
+
 class Reading(NamedTuple):
     """The value that a reply holds, and the names of the rules that it took to get at it."""
 
@@ -33,14 +39,20 @@ class Reading(NamedTuple):
 def read_reply(reply: Reply, schema: dict[str, Json]) -> Reading:
     """The JSON value of a reply. Raises ReplyError with a complaint that its writer can mend."""
     if reply.finish_reason in _CUT:
-        raise ReplyError(f"it was cut off after {reply.tokens_out} tokens; answer more briefly", reply.text)
+        raise ReplyError(f"it was cut off after {reply.tokens_out} tokens; answer more briefly", reply.text, "cut")
     if reply.finish_reason in _WITHHELD:
-        raise ReplyError(f"it was withheld ({reply.finish_reason})", reply.text)
+        raise ReplyError(f"it was withheld ({reply.finish_reason})", reply.text, "withheld")
     text, rules = strip_thoughts(reply.text)
     value, more = _parse(text, reply.text)
     if complaint := schema_complaint(schema, value):
-        raise ReplyError(complaint, reply.text)
+        raise ReplyError(complaint, reply.text, "schema")
     return Reading(value, rules + more)
+
+
+def count_unusable(reason: str) -> None:
+    """One more answer of the slot under way that was not taken."""
+    if (counted := unusable.get()) is not None:
+        counted[reason] += 1
 
 
 def strip_thoughts(text: str) -> tuple[str, tuple[str, ...]]:
@@ -66,7 +78,7 @@ def schema_complaint(schema: dict[str, Json], value: Json) -> str | None:
 def _parse(text: str, whole: str) -> tuple[Json, tuple[str, ...]]:
     """The value of the text itself, else of its last fence, else of what stands between the outermost braces."""
     if not text:
-        raise ReplyError("it is empty", whole)
+        raise ReplyError("it is empty", whole, "empty")
     tries: list[tuple[str, tuple[str, ...]]] = [(text, ())]
     if fences := _FENCE.findall(text):
         tries.append((fences[-1], ("fence",)))
@@ -77,7 +89,7 @@ def _parse(text: str, whole: str) -> tuple[Json, tuple[str, ...]]:
             return orjson.loads(candidate), rules
         except orjson.JSONDecodeError as caught:
             fault = caught
-    raise ReplyError(f"it is not JSON: {fault}", whole) from fault
+    raise ReplyError(f"it is not JSON: {fault}", whole, "not JSON") from fault
 
 
 @lru_cache(maxsize=4096)

@@ -7,12 +7,14 @@ of a slot is data; an error of the whole run stops it, after the calls that are 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeVar
 
 from carg.errors import BackendError, CargError, RecordError, ReplyError, StoreError
 from carg.records import Json
+from carg.replies import unusable
 from carg.store import Journal
 
 Slot = TypeVar("Slot")
@@ -28,6 +30,8 @@ class Outcome:
     reason: str = ""
     n_candidates: int = 0
     """What was made on the way, kept or not."""
+    unusable: Mapping[str, int] = field(default_factory=dict)
+    """Answers that were not taken, by reason: cut, empty, not JSON, against the schema, contradicting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ class Outcomes:
             "status": outcome.status,
             "reason": outcome.reason,
             "n_candidates": outcome.n_candidates,
+            "unusable": dict(outcome.unusable),
             "records": dict(outcome.records),
         }
         self._offsets[slot] = self.journal.append(entry)
@@ -103,7 +108,8 @@ class Outcomes:
         """The outcomes of these slots in the order given, whatever the order they ended in."""
         for slot in slots:
             entry = self.journal.at(self._offsets[slot])
-            yield Outcome(entry["status"], entry["records"], entry["reason"], entry["n_candidates"])
+            counts = entry.get("unusable", {})
+            yield Outcome(entry["status"], entry["records"], entry["reason"], entry["n_candidates"], counts)
 
     def tally(self, slots: Iterable[str]) -> Tally:
         """How these slots ended; those that did not end are missing from the sum."""
@@ -116,6 +122,10 @@ class Outcomes:
                 counts[entry["status"]] += 1
                 candidates += entry["n_candidates"]
         return Tally(requested, counts["accepted"], counts["rejected"], counts["failed"], candidates)
+
+    def unusable(self, slots: Iterable[str]) -> Counter[str]:
+        """Answers of these slots that were not taken, by reason."""
+        return sum((Counter(outcome.unusable) for outcome in self.read(slots)), Counter())
 
 
 @dataclass(slots=True)
@@ -131,8 +141,11 @@ class _Run(Generic[Slot]):
         for name, slot in waiting:
             if self.stopped is not None:
                 return
+            counted = Counter[str]()
+            unusable.set(counted)
             try:
-                self.on_done(name, await self._end(slot))
+                outcome = await self._end(slot)
+                self.on_done(name, replace(outcome, unusable=counted))
             except (Exception, asyncio.CancelledError) as fault:
                 self.stopped = self.stopped or fault
                 return

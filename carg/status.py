@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from carg.config import STAGES
 from carg.errors import StoreError
-from carg.ledger import JOURNAL, read_run, read_spent, sum_up
+from carg.ledger import JOURNAL, read_run, read_slots, read_spent, sum_up
 from carg.store import is_done, read_manifest
-
-_SLOT = re.compile(rb'\{"slot":"((?:[^"\\]|\\.)*)","status":"(\w+)"')
-"""The beginning of a line of slots.jsonl; the records behind it are not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +55,9 @@ def _stage(run: Path, stage: str) -> StageStatus:
         parts=sum(1 for _ in (begun if stage == "filter" else folder).glob("[cst]*-[0-9]*.jsonl"))
         if begun.exists()
         else 0,
-        slots=_slots(folder / "slots.jsonl") if has_own else {},
+        slots=read_slots(folder) if has_own else {},
         replies=spent.replies,
         journal_bytes=journal.stat().st_size if has_own and journal.exists() else 0,
         cost=spent.cost,
         unpriced=spent.unpriced,
     )
-
-
-def _slots(path: Path) -> dict[str, int]:
-    """How the slots of a journal ended, the last line of each slot counting."""
-    if not path.exists():
-        return {}
-    ended: dict[bytes, str] = {}
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n") and (match := _SLOT.match(line)):
-                ended[match[1]] = match[2].decode()
-    return dict(sorted(Counter(ended.values()).items()))

@@ -6,6 +6,7 @@ all is done, the same part files that the world road writes. The caller holds th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from carg.asking import Ask, Budget, Counts
 from carg.backends import open_backend
 from carg.config import Asking, shares_of
 from carg.domains import Seed
-from carg.errors import ConfigError
+from carg.errors import ConfigError, StoreError
 from carg.ledger import store_spent
 from carg.pacing import Pace
 from carg.records import Instance, Json, Session, Tool, digest
@@ -35,6 +36,8 @@ CALLS_A_SINGLE = 6
 SESSION_SHARE = 0.3
 """Of exchanges."""
 SESSION_LENGTH = (2, 12)
+NOTE_EVERY_S = 10.0
+"""How often a visit notes what it spent, so that `carg status` has little to read."""
 LAP = 1_000_000_000
 """Between the seeds of a slot's questions and those it asks when these could not be used."""
 
@@ -88,7 +91,9 @@ class Report:
     refused: dict[str, int]
     """Candidates refused on the way, by reason."""
     asking: dict[str, dict[str, Json]]
-    """Counts by "prompt, model"."""
+    """Counts by "prompt, model", of this visit."""
+    unusable: dict[str, int]
+    """Answers that were not taken, by reason, over all visits."""
 
 
 def road_of(asking: Asking, seed: int, *, retry_failed: bool = False) -> Road:
@@ -216,7 +221,8 @@ async def _run(
             write_part(folder, stem, 0, records_of(outcomes, names, stem))
         refused = sum((Counter(counts) for counts in records_of(outcomes, names, "refused")), Counter[str]())
         counted = {stem: len(ids[stem]) for stem in stems}
-        return Report(outcomes.tally(names), counted, run_digest(ids), dict(refused), show_asking(asks))
+        unusable = outcomes.unusable(names)
+        return Report(outcomes.tally(names), counted, run_digest(ids), dict(refused), show_asking(asks), dict(unusable))
 
 
 def show_asking(asks: Mapping[str, Ask]) -> dict[str, dict[str, Json]]:
@@ -256,7 +262,16 @@ async def open_asks(road: Road, folder: Path) -> AsyncIterator[dict[str, Ask]]:
     """An Ask for each model; what they cost is summed up when the block ends."""
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(store_spent, folder)
-        yield await _open_asks(road, folder, stack)
+        asks = await _open_asks(road, folder, stack)
+        stack.callback(asyncio.create_task(_note_spent(folder)).cancel)
+        yield asks
+
+
+async def _note_spent(folder: Path) -> None:
+    while True:
+        with contextlib.suppress(StoreError):
+            store_spent(folder)
+        await asyncio.sleep(NOTE_EVERY_S)
 
 
 async def _open_asks(road: Road, folder: Path, stack: contextlib.AsyncExitStack) -> dict[str, Ask]:

@@ -128,4 +128,5 @@ def _write(folder: Path, outcomes: Outcomes, asks: dict[str, Ask]) -> Report:
         write_part(folder, "sessions", number, made)
     names = [truth.id for truth in read_parts(Session, folder, "truths")]
     counts = {"sessions": len(ids), "exchanges": n_exchanges}
-    return Report(outcomes.tally(names), counts, run_digest({"sessions": ids}), {}, show_asking(asks))
+    unusable = dict(outcomes.unusable(names))
+    return Report(outcomes.tally(names), counts, run_digest({"sessions": ids}), {}, show_asking(asks), unusable)
