@@ -36,12 +36,21 @@ HEADINGS = {
 }
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; } th { text-align: left; }
-td, th { padding: .15rem .8rem .15rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2rem 0; padding: .5rem; background: #f5f5f3; }
-pre.assistant { background: #e9f2e9; } pre.context { opacity: .6; } summary { cursor: pointer; }
+:root { color-scheme: light dark; --line: #8883; --soft: #8881; --answer: #2a82; --bar: #48f4; }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin: 0; } h2 { font-size: 1.05rem; margin: 0 0 .4rem; }
+.tables { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; margin: 1.5rem 0; }
+section { border: 1px solid var(--line); border-radius: .4rem; padding: .8rem 1rem; overflow-x: auto; }
+table { border-collapse: collapse; } th { text-align: left; font-weight: 600; }
+td, th { padding: .15rem .8rem .15rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; padding-left: .6rem; }
+td.share { background: linear-gradient(90deg, var(--bar) var(--part), transparent var(--part)); min-width: 5rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2rem 0; padding: .5rem; background: var(--soft); }
+pre::before { display: block; font: 12px system-ui, sans-serif; opacity: .7; }
+pre.system::before { content: "system"; } pre.user::before { content: "call"; }
+pre.assistant::before { content: "answer, in the loss"; } pre.context::before { content: "answer, context only"; }
+pre.assistant { background: var(--answer); } pre.context { background: var(--soft); opacity: .7; }
+details { margin: .3rem 0; } summary { cursor: pointer; }
 """
 
 
@@ -88,12 +97,13 @@ def count_tables(found: FilterReport) -> list[Table]:
 
 
 def _page(run: Path, found: FilterReport, tables: Sequence[Table], about: Mapping[str, Json]) -> Iterator[str]:
-    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(run.name)}</title><style>{_STYLE}</style>"
-    yield f"<h1>{escape(run.name)}</h1><p>Digest of the rows: <code>{escape(found.digest)}</code></p>"
-    yield from _table(Table("About", ("setting", "value"), tuple(about.items()))) if about else ()
-    for table in tables:
+    yield "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    yield f"<title>{escape(run.name)}: what the filter kept</title><style>{_STYLE}</style>"
+    yield f"<h1>{escape(run.name)}</h1><p>{_headline(found)}</p>"
+    yield f"<p>Digest of the rows: <code>{escape(found.digest)}</code></p><div class=tables>"
+    for table in (*((Table("About", ("setting", "value"), tuple(about.items())),) if about else ()), *tables):
         yield from _table(table)
-    yield "<h2>Rows</h2>"
+    yield "</div><h2>Rows</h2>"
     for split in SPLITS:
         yield from _rows(run, split)
     yield "<h2>Rejects</h2>"
@@ -101,20 +111,38 @@ def _page(run: Path, found: FilterReport, tables: Sequence[Table], about: Mappin
     yield from (_reject(item) for item in islice(rejects, N_REJECTS))
 
 
+def _headline(found: FilterReport) -> str:
+    read, kept = (found.counts.get(f"exchanges/{name}", 0) for name in ("read", "kept"))
+    said = "Below: what they are, some rows as they are trained on, and what was dropped and why."
+    return f"{kept:,} of {read:,} exchanges passed every check. {said}"
+
+
 def _table(table: Table) -> Iterator[str]:
-    yield f"<h2>{escape(table.title)}</h2>"
+    yield f"<section><h2>{escape(table.title)}</h2>"
     if table.notes:
         yield f"<p>{escape(table.notes)}</p>"
-    yield "<table><tr>" + "".join(f"<th>{escape(name)}" for name in table.columns)
+    yield "<table><tr>" + "".join(
+        f"<th{_numeric(table, place)}>{escape(name)}" for place, name in enumerate(table.columns)
+    )
     for row in table.rows:
-        yield "<tr>" + "".join(_cell(value) for value in row)
-    yield "</table>"
+        yield "<tr>" + "".join(_cell(value, name) for name, value in zip(table.columns, row, strict=True))
+    yield "</table></section>"
 
 
-def _cell(value: Json) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+def _numeric(table: Table, place: int) -> str:
+    return " class=n" if table.rows and _is_number(table.rows[0][place]) else ""
+
+
+def _cell(value: Json, column: str) -> str:
+    if _is_number(value):
+        if column == "share":
+            return f"<td class='n share' style='--part: {value:.1%}'>{value:.1%}"
         return f"<td class=n>{value:,}"
     return f"<td>{escape('' if value is None else str(value))}"
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _rows(run: Path, split: str) -> Iterator[str]:
@@ -130,16 +158,14 @@ def _rows(run: Path, split: str) -> Iterator[str]:
 
 def _messages(messages: Iterable[Mapping[str, Json]]) -> Iterator[str]:
     for item in messages:
-        look = item["role"] if item["train"] or item["role"] != "assistant" else "assistant context"
+        look = item["role"] if item["train"] or item["role"] != "assistant" else "context"
         yield f'<pre class="{look}">{escape(_cut(item["content"]))}</pre>'
 
 
 def _reject(item: Reject) -> str:
     reasons = "".join(f"<li>{escape(f'{reason.check}: {reason.words}')}" for reason in item.reasons)
     texts = ((exchange.call.text, exchange.response.text) for exchange in item.exchanges)
-    said = "".join(
-        f"<pre>{escape(_cut(one))}</pre><pre class=assistant>{escape(_cut(two))}</pre>" for one, two in texts
-    )
+    said = "".join(f"<pre class=user>{escape(_cut(one))}</pre><pre>{escape(_cut(two))}</pre>" for one, two in texts)
     checks = ", ".join(sorted({reason.check for reason in item.reasons}))
     return f"<details><summary>{escape(f'{item.id}: {checks}')}</summary><ul>{reasons}</ul>{said}</details>"
 
