@@ -209,31 +209,72 @@ def test_a_replay_misses_by_name(tmp_path: Path) -> None:
         with_backend(None, lambda backend: backend.complete(REQUEST), model="replay:nowhere")
 
 
-def test_a_gtm_decodes_what_waits_as_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests of one sampling go together, each gets its own answer; a fault of the model reaches every waiter."""
-    batches: list[tuple[int, float]] = []
+def test_a_gtm_decodes_what_waits_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits goes together whatever its sampling, what comes later joins; cut answers and tokens are told."""
+    batches: list[list[tuple[float, int, int]]] = []
 
-    def decode(gtm: str, conversations: Any, *, schema: Any, max_new_tokens: int, temperature: float, seed: int) -> Any:
-        batches.append((len(conversations), temperature))
-        if temperature > 1:
-            raise RuntimeError("too hot")
-        return [f"{gtm}: {messages[-1]['content']}" for messages in conversations]
+    def serve(gtm: str, take: Any, give: Any) -> None:
+        while batch := take():
+            batches.append([(asked.temperature, asked.max_new_tokens, asked.seed) for _, asked in batch])
+            for key, asked in batch:
+                text = asked.messages[-1]["content"]
+                if text == "long":
+                    give(key, BackendError("no room", "ask less"))
+                else:
+                    give(key, SimpleNamespace(text=f"{gtm}: {text}", n_prompt=5, n_tokens=7, is_cut=text == "cut"))
 
-    fake = SimpleNamespace(load_gtm=lambda folder: folder.name, answer=decode)
+    def asked(content: str, sample: int = 0, **sampling: Any) -> Request:
+        return Request("respond", "d", ({"role": "user", "content": content},), None, sampling, sample)
+
+    fake = SimpleNamespace(
+        load_gtm=lambda folder: folder.name,
+        serve=serve,
+        Asked=lambda *parts: SimpleNamespace(**dict(zip(ASKED, parts, strict=True))),
+    )
     monkeypatch.setitem(sys.modules, "carg.gtm.decode", fake)
 
-    def asked(content: str, temperature: float = 0.0) -> Request:
-        return Request("respond", "d", ({"role": "user", "content": content},), None, {"temperature": temperature})
-
     async def work(backend: Backend) -> Any:
-        requests = [asked("a"), asked("b"), asked("c", 0.5), asked("d", 2.0)]
-        return await asyncio.gather(*map(backend.complete, requests), return_exceptions=True)
+        requests = [asked("a"), asked("cut", 3, temperature=0.5, max_tokens=9), asked("long")]
+        together = await asyncio.gather(*map(backend.complete, requests), return_exceptions=True)
+        return [*together, await backend.complete(asked("later"))]
 
     replies = with_backend(None, work, model="gtm:models/mine")
 
-    assert [reply.text for reply in replies[:3]] == ["mine: a", "mine: b", "mine: c"]
-    assert isinstance(replies[3], RuntimeError)
-    assert batches == [(2, 0.0), (1, 0.5), (1, 2.0)]
+    told = [(r.text, r.finish_reason, r.tokens_in, r.tokens_out) for r in (replies[0], replies[1], replies[3])]
+    assert told == [("mine: a", "stop", 5, 7), ("mine: cut", "length", 5, 7), ("mine: later", "stop", 5, 7)]
+    assert isinstance(replies[2], BackendError)
+    assert batches == [[(0.0, 1024, 0), (0.5, 9, 3), (0.0, 1024, 0)], [(0.0, 1024, 0)]]
+
+
+ASKED = ("messages", "schema", "max_new_tokens", "temperature", "seed")
+
+
+@pytest.mark.parametrize("broken", ["load_gtm", "serve"])
+def test_a_fault_of_a_gtm_reaches_all_who_wait(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    """Whether it cannot be loaded or breaks at work: nobody waits for ever, and the next request tries anew."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("broken")
+
+    def serve(gtm: str, take: Any, give: Any) -> None:
+        take()
+        fail()
+
+    fake = SimpleNamespace(load_gtm=lambda folder: folder.name, serve=serve, Asked=lambda *_: None)
+    if broken == "load_gtm":
+        fake.load_gtm = fail
+    monkeypatch.setitem(sys.modules, "carg.gtm.decode", fake)
+
+    async def work(backend: Backend) -> Any:
+        both = [backend.complete(REQUEST), backend.complete(WITH_SCHEMA)]
+        return [
+            *await asyncio.gather(*both, return_exceptions=True),
+            *await asyncio.gather(backend.complete(REQUEST), return_exceptions=True),
+        ]
+
+    faults = with_backend(None, work, model="gtm:models/mine")
+
+    assert [str(fault) for fault in faults] == ["broken"] * 3
 
 
 def test_the_digest_of_a_request_sees_what_changes_the_answer() -> None:

@@ -1,15 +1,13 @@
-"""A trained tool model on this machine: calls that wait at the same time are decoded as one batch."""
+"""A trained tool model on this machine: calls that wait are decoded together, and later ones join them at any step."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from carg.backends import Reply, Request
-
-MAX_BATCH = 64
-"""Rows that are decoded together; more would wait for the longest of them without being faster."""
 
 
 class Gtm:
@@ -18,54 +16,63 @@ class Gtm:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._gtm: Any = None
-        self._waiting: list[tuple[Request, asyncio.Future[str]]] = []
+        self._waiting: deque[tuple[asyncio.Future[Reply], Request]] = deque()
+        self._decoding: set[asyncio.Future[Reply]] = set()
         self._worker: asyncio.Task[None] | None = None
 
     async def complete(self, request: Request) -> Reply:
-        """The model's answer to messages laid out as `render` lays out rows."""
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, answer))
+        """The model's answer to messages laid out as `render` lays out rows; "length" where it was cut."""
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting.append((reply, request))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        return Reply(await answer, "stop", 0, 0, 0.0, f"gtm:{self.folder}")
+        return await reply
 
     async def aclose(self) -> None:
-        """Waits for the batch that is being decoded."""
+        """Waits for what is being decoded."""
         if self._worker is not None:
             await asyncio.gather(self._worker, return_exceptions=True)
 
     async def _work(self) -> None:
-        """Decodes until nobody waits; decoding runs in a thread, so that new requests gather meanwhile."""
+        """Decodes in a thread until nobody waits; a fault of the model reaches all whom it was answering."""
         await asyncio.sleep(0)
         while self._waiting:
-            settings = _settings(self._waiting[0][0])
-            alike = [entry for entry in self._waiting if _settings(entry[0]) == settings][:MAX_BATCH]
-            taken = {waiter for _, waiter in alike}
-            self._waiting = [entry for entry in self._waiting if entry[1] not in taken]
             try:
-                texts = await asyncio.to_thread(self._decode, [request for request, _ in alike], settings)
+                await asyncio.to_thread(self._decode, asyncio.get_running_loop())
             except Exception as fault:
-                for _, waiter in alike:
-                    if not waiter.done():
-                        waiter.set_exception(fault)
-                continue
-            for (_, waiter), text in zip(alike, texts, strict=True):
-                if not waiter.done():
-                    waiter.set_result(text)
+                if self._gtm is None:  # it cannot be loaded: nobody gets an answer
+                    self._decoding.update(reply for reply, _ in self._waiting)
+                    self._waiting.clear()
+                for reply in self._decoding:
+                    if not reply.done():
+                        reply.set_exception(fault)
+                self._decoding.clear()
 
-    def _decode(self, requests: list[Request], settings: dict[str, Any]) -> list[str]:
-        from carg.gtm.decode import answer, load_gtm
+    def _decode(self, loop: asyncio.AbstractEventLoop) -> None:
+        from carg.gtm.decode import Asked, load_gtm, serve
+
+        def take() -> list[tuple[asyncio.Future[Reply], Any]]:
+            taken = []
+            while self._waiting:
+                reply, request = self._waiting.popleft()
+                self._decoding.add(reply)
+                most, heat = request.sampling.get("max_tokens", 1024), request.sampling.get("temperature", 0.0)
+                taken.append((reply, Asked(request.messages, request.schema, most, heat, request.sample)))
+            return taken
+
+        def give(reply: asyncio.Future[Reply], made: Any) -> None:
+            loop.call_soon_threadsafe(self._tell, reply, made)
 
         if self._gtm is None:
             self._gtm = load_gtm(self.folder)
-        messages, schemas = [request.messages for request in requests], [request.schema for request in requests]
-        return answer(self._gtm, messages, schema=schemas, **settings)
+        serve(self._gtm, take, give)
 
-
-def _settings(request: Request) -> dict[str, Any]:
-    """What all answers of a batch have in common."""
-    return {
-        "max_new_tokens": request.sampling.get("max_tokens", 1024),
-        "temperature": request.sampling.get("temperature", 0.0),
-        "seed": request.sample,
-    }
+    def _tell(self, reply: asyncio.Future[Reply], made: Any) -> None:
+        self._decoding.discard(reply)
+        if reply.done():  # who asked has gone
+            return
+        if isinstance(made, Exception):
+            reply.set_exception(made)
+        else:
+            reason = "length" if made.is_cut else "stop"
+            reply.set_result(Reply(made.text, reason, made.n_prompt, made.n_tokens, 0.0, f"gtm:{self.folder}"))
