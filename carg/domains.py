@@ -7,11 +7,12 @@ topics and held_out are read; the world that may follow them belongs to `carg.wo
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -51,14 +52,19 @@ class Seed:
     has_world: bool
 
 
+def shipped_folder() -> Path:
+    """The domains that come with carg."""
+    installed = Path(__file__).parent / "_data" / "domains"
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "domains"
+
+
 def domain_folder() -> Path:
     """The folder of CARG_DOMAINS, else the one shipped with carg. Raises DomainError where it is no folder."""
     if named := os.environ.get("CARG_DOMAINS"):
         if Path(named).is_dir():
             return Path(named)
         raise DomainError(f"CARG_DOMAINS is {named!r}, which is no folder", "name a folder of <category>/<domain>.toml")
-    installed = Path(__file__).parent / "_data" / "domains"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "domains"
+    return shipped_folder()
 
 
 def list_seeds(folder: Path | str | None = None) -> tuple[Seed, ...]:
@@ -95,6 +101,41 @@ def find_seed(name: str | Path, folder: Path | str | None = None) -> Seed:
     close = difflib.get_close_matches(plain, sorted({path.stem for path in paths}), 3)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"{len(paths)} domains are known"
     raise DomainError(f"domain {name!r} is unknown", hint)
+
+
+def choose_seeds(names: Sequence[str], *, worlds: bool) -> list[Seed]:
+    """The named domains, files and folders, or all: of a folder and of all, those with a world where `worlds`.
+
+    Raises DomainError with the faults of all that were named.
+    """
+    if not names:
+        return [seed for seed in list_seeds() if seed.has_world or not worlds]
+    chosen, faults = [], list[DomainError]()
+    for name in names:
+        try:
+            many = Path(name).is_dir()
+            found = list_seeds(name) if many else [find_seed(name)]
+            chosen += [seed for seed in found if seed.has_world or not (worlds and many)]
+        except DomainError as fault:
+            faults.append(fault)
+    if faults:
+        raise DomainError("\n".join(fault.message for fault in faults), faults[0].hint)
+    return chosen
+
+
+def file_digests(seeds: Sequence[Seed]) -> dict[str, str]:
+    """What tells that the file of a world was changed: what is executed is the file as it is now."""
+    return {item.name: hashlib.sha256(item.path.read_bytes()).hexdigest()[:16] for item in seeds if item.has_world}
+
+
+def keep_files(folder: Path, seeds: Sequence[Seed]) -> None:
+    """Copies of worlds that do not come with carg, so that every later stage finds them."""
+    from carg.store import write_atomic
+
+    shipped = shipped_folder().resolve()
+    for seed in seeds:
+        if seed.has_world and shipped not in seed.path.resolve().parents:
+            write_atomic(folder / "domains" / seed.category / seed.path.name, [seed.path.read_bytes()])
 
 
 def seed_faults(path: Path | str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from carg.domains import Seed, find_seed, list_seeds
+from carg.domains import choose_seeds, file_digests, keep_files
 from carg.errors import ConfigError, StoreError, TooManyFailures
 from carg.ledger import cost_table, read_spent
-from carg.records import Instance, Json, Tool
+from carg.records import Instance, Json, Tool, digest
 from carg.store import (
     check_fingerprint,
     is_done,
@@ -47,13 +46,6 @@ class Made:
     """Where a model was asked: slots requested, accepted, rejected, failed; and candidates."""
 
 
-def choose_seeds(names: Sequence[str], *, worlds: bool) -> list[Seed]:
-    """The named domains (or paths of files), or all: all with a world where `worlds`."""
-    if names:
-        return [find_seed(name) for name in names]
-    return [seed for seed in list_seeds() if seed.has_world or not worlds]
-
-
 def check_failures(made: Made, max_failed: float) -> None:
     """Raises TooManyFailures when too large a share of a stage's slots failed, or their sum does not hold.
 
@@ -71,13 +63,14 @@ def check_failures(made: Made, max_failed: float) -> None:
         )
 
 
-def _done(folder: Path, stage: str, road: Any = None) -> Made | None:
+def _done(folder: Path, stage: str, road: Any = None, *, source: str = "") -> Made | None:
+    """What a finished stage made; None where work is left. `source` is the digest that it must have been made from."""
     if not is_done(folder, stage):
         return None
     found = _read_made(folder, stage)
     made = Made(stage, found["counts"], found["digest"], again=True, slots=found.get("slots", {}))
     retried = road is not None and road.retry_failed and made.slots.get("failed")
-    if retried or _missing_parts(folder, found):
+    if retried or _missing_parts(folder, found) or found.get("source", source) != source:
         unfinish(folder, stage)
         return None
     return made
@@ -99,19 +92,18 @@ def _missing_parts(folder: Path, manifest: dict[str, Any]) -> list[str]:
     return [name for name in manifest.get("parts", ()) if not (folder / name).exists()]
 
 
-def _finish_road(folder: Path, stage: str, told: Any) -> Made:
+def _finish_road(folder: Path, stage: str, told: Any, **more: Json) -> Made:
     """The manifest of a stage that a model was asked for: with its slots, and with what all its visits cost."""
     slots = asdict(told.slots)
     spent = [asdict(line) for line in read_spent(folder)]
-    more: dict[str, Json] = {"slots": slots, "spent": spent, "asking": told.asking, "refused": told.refused}
-    more["unusable"] = told.unusable
+    more |= {"slots": slots, "spent": spent, "asking": told.asking, "refused": told.refused, "unusable": told.unusable}
     return replace(_finish(folder, stage, told.records, told.digest, more), slots=slots)
 
 
-def _finish(folder: Path, stage: str, counts: dict[str, int], digest: str, more: dict[str, Json] | None = None) -> Made:
+def _finish(folder: Path, stage: str, counts: dict[str, int], key: str, more: dict[str, Json] | None = None) -> Made:
     made = sorted(path.name for path in folder.glob("*-[0-9]*.jsonl"))
-    write_manifest(folder, stage, {"counts": counts, "digest": digest, "parts": made, **(more or {})})
-    return Made(stage, counts, digest)
+    write_manifest(folder, stage, {"counts": counts, "digest": key, "parts": made, **(more or {})})
+    return Made(stage, counts, key)
 
 
 def _prepare(run: Path, stage: str, settings: dict[str, Json], *, fresh: bool) -> Path:
@@ -125,9 +117,15 @@ def _prepare(run: Path, stage: str, settings: dict[str, Json], *, fresh: bool) -
     return folder
 
 
-def _file_digests(seeds: Sequence[Seed]) -> dict[str, str]:
-    """What tells that the file of a world was changed: what is executed is the file as it is now."""
-    return {item.name: hashlib.sha256(item.path.read_bytes()).hexdigest()[:16] for item in seeds if item.has_world}
+def _road_settings(road: Any, stage: str) -> dict[str, Json]:
+    """What of a road changes the records of a stage: the models, how they are asked, and the words of the prompts."""
+    if road is None:
+        return {"backend": "world"}
+    from carg.prompts import load_prompt, prompt_names
+    from carg.stages.forecast import STAGE_OF
+
+    asked = [name for name in prompt_names() if STAGE_OF.get(name) == stage]
+    return {**road.fingerprint, "prompts": {name: load_prompt(name).digest[:12] for name in asked}}
 
 
 def expand(
@@ -143,16 +141,15 @@ def expand(
 ) -> Made:
     """Tools and instances, from worlds, or by a model where a `road` is given. Goes on where it was stopped."""
     seeds = choose_seeds(domains, worlds=road is None)
-    backend = road.fingerprint if road is not None else {"backend": "world"}
     if road is not None and n_tools is None:
         raise ConfigError("a model needs to know how many tools to make", "give --tools N")
     settings = {
         "domains": [item.name for item in seeds],
-        "worlds": _file_digests(seeds) if road is None else None,
+        "worlds": file_digests(seeds) if road is None else None,
         "tools": n_tools,
         "instances": None if road is not None else n_instances,
         "seed": seed,
-        "road": backend,
+        "road": _road_settings(road, "expand"),
     }
     with locked(run):
         folder = _prepare(run, "expand", settings, fresh=fresh)
@@ -161,6 +158,7 @@ def expand(
         if road is None:
             from carg.stages.by_world import expand_by_world
 
+            keep_files(folder, seeds)
             report = expand_by_world(folder, seeds, n_tools, n_instances, seed)
             return _finish(folder, "expand", {**report.records, **report.counts}, report.digest)
         from carg.stages.by_model import expand_by_model
@@ -171,7 +169,7 @@ def expand(
                 folder, seeds, n_tools, road, on_done=lambda _name, out: on_count(len(out.records.get("tools", ())))
             )
         )
-        return _finish_road(folder, "expand", told)
+        return _finish_road(folder, "expand", told, asked=digest("expand", settings))
 
 
 def generate(
@@ -184,19 +182,23 @@ def generate(
     fresh: bool = False,
     on_count: OnCount = lambda _n: None,
 ) -> Made:
-    """Sessions of about `n_exchanges` exchanges over the run's instances. Goes on where it was stopped."""
+    """Sessions of about `n_exchanges` exchanges over the run's instances. Goes on where it was stopped.
+
+    It is due again when --retry-failed gave the run more tools of a model: what was stored for the others stays paid.
+    """
     expanded = _read_made(run / "expand", "expand")
-    backend = road.fingerprint if road is not None else {"backend": "world"}
-    settings = {"exchanges": n_exchanges, "seed": seed, "road": backend, "expand": expanded["digest"]}
+    source: str = expanded["digest"]
+    # Tools of a model may grow in number under the same settings; those of worlds follow from their settings.
+    settings = {"exchanges": n_exchanges, "seed": seed, "expand": expanded.get("asked", source)}
+    settings["road"] = _road_settings(road, "generate")
     with locked(run):
         folder = _prepare(run, "generate", settings, fresh=fresh)
-        if (made := _done(folder, "generate", road)) is not None:
+        if (made := _done(folder, "generate", road, source=source)) is not None:
             return made
         if road is None:
             return _generate_by_world(run, folder, n_exchanges, seed, width, on_count)
-        return _finish_road(
-            folder, "generate", _generate_by_model(run, folder, n_exchanges, seed, road, width, on_count)
-        )
+        told = _generate_by_model(run, folder, n_exchanges, seed, road, width, on_count)
+        return _finish_road(folder, "generate", told, source=source)
 
 
 def _generate_by_model(
@@ -229,7 +231,8 @@ def _generate_by_world(
         from carg.stages.calls_only import write_calls
 
         calls = write_calls(run, folder, n_exchanges, seed)
-        return _finish(folder, "generate", calls.counts, calls.digest, {"calls_only": True})
+        source = _read_made(run / "expand", "expand")["digest"]
+        return _finish(folder, "generate", calls.counts, calls.digest, {"calls_only": True, "source": source})
     from carg.stages.by_world import generate_by_world
 
     report = generate_by_world(
@@ -271,12 +274,11 @@ def filter_sessions(
             on_count(report.counts.get("exchanges/read", 0))
         about: dict[str, Json] = {"Made by": "carg", "Digest of the sessions": generated["digest"]}
         report = finish(run, about=about)
-        key = {"digest": report.digest, "generate": generated["digest"]}
-        write_manifest(run, "filter", {"counts": report.counts, **key})
         from carg.report import write_report
 
-        n_rows = report.counts.get("rows/kept", 0)
-        write_report(run, tables=cost_table(run, n_rows), about=about)
+        write_report(run, tables=cost_table(run, report.counts.get("rows/kept", 0)), about=about)
+        key = {"digest": report.digest, "generate": generated["digest"]}
+        write_manifest(run, "filter", {"counts": report.counts, **key})
         return Made("filter", report.counts, report.digest)
 
 

@@ -73,7 +73,7 @@ def _forecast(run: Path, model: str, share: float, domains: Sequence[str], n_too
         if any(instance.operations for instance in read_parts(Instance, run / "expand", "instances")):
             return forecast_teacher(model, n_exchanges, share=share, spent=spent)
         return forecast_road(model, n_domains=1, n_tools=0, n_exchanges=n_exchanges, share=share, spent=spent)
-    from carg.pipeline import choose_seeds
+    from carg.domains import choose_seeds
 
     n_domains = len(choose_seeds(domains, worlds=False))
     return forecast_road(model, n_domains=n_domains, n_tools=n_tools, n_exchanges=n_exchanges, share=share, spent=spent)

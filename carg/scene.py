@@ -53,6 +53,10 @@ class Book:
 def open_book(run: Path) -> Book:
     """The book of a run folder."""
     folder = run / "expand"
+    if (folder / "domains").is_dir():
+        from carg.world.replay import know_copies
+
+        know_copies(folder / "domains")
     tools = {tool.id: tool for tool in read_parts(Tool, folder, "tools")}
     return Book(tools, {instance.id: instance for instance in read_parts(Instance, folder, "instances")})
 

@@ -201,5 +201,5 @@ def show_draft(screen: Screen, title: str, out: Path | None, road: Any, **given:
         return
     screen.result(f"{made.path}: sound after {len(made.faults)} rounds")
     screen.note(
-        f"it is marked draft = true: read it; CARG_DOMAINS={made.path.parent} carg expand -d {made.path.stem} uses it"
+        f"it is marked draft = true: read it first. Next: carg expand --run outputs/{made.path.stem} -d {made.path}"
     )

@@ -11,8 +11,9 @@ import orjson
 import pytest
 from tiny_run import INSTANCES, N_EXCHANGES, domains, files_of, in_process, made_once, run
 
+from carg.domains import choose_seeds
 from carg.errors import ConfigError, DomainError, StoreError, TooManyFailures
-from carg.pipeline import Made, check_failures, choose_seeds, expand, filter_sessions, generate, import_tools, told
+from carg.pipeline import Made, check_failures, expand, filter_sessions, generate, import_tools, told
 from carg.store import read_manifest
 
 __all__ = ["domains", "made_once", "run"]

@@ -29,7 +29,10 @@ def _show(screen: Screen, made: Any, next_step: str, max_failed: float = 1.0) ->
 @click.command()
 @run_option
 @click.option(
-    "--domains", "-d", multiple=True, help="Domain names or files; default: all that have a world (with an LLM: all)."
+    "--domains",
+    "-d",
+    multiple=True,
+    help="Domain names, files, folders; default: all that have a world (with an LLM: all).",
 )
 @click.option("--tools", type=click.IntRange(1), help="Tools in all, shared fairly; default: all that the worlds hold.")
 @click.option(

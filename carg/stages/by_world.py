@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from carg.domains import Seed
-from carg.errors import ConfigError
+from carg.errors import ConfigError, DomainError
 from carg.parallel import map_parts
 from carg.records import Convention, Instance, Opening, Session, Tool, digest
 from carg.scene import open_book
@@ -24,7 +24,7 @@ from carg.world.load import load_world
 from carg.world.model import Operation, World
 from carg.world.openings import grow_opening
 from carg.world.presenting import Surface
-from carg.world.replay import service_of
+from carg.world.replay import know_copies, service_of
 from carg.world.rows import draw_singles
 
 AUTHORED_LEAST = 0.4
@@ -65,8 +65,17 @@ class MadeReport:
 
 
 def worlds_of(seeds: Sequence[Seed]) -> list[World]:
-    """The worlds among the domains. Raises ConfigError where there is none, DomainError with all faults of a file."""
-    worlds = [load_world(seed.path) for seed in seeds if seed.has_world]
+    """The worlds among the domains. Raises ConfigError where there is none, DomainError with all faults of all."""
+    worlds, faults = [], list[DomainError]()
+    for seed in seeds:
+        try:
+            worlds += [load_world(seed.path)] if seed.has_world else []
+        except DomainError as fault:
+            faults.append(fault)
+    if faults:
+        raise DomainError(
+            "\n".join(fault.message for fault in faults), "`carg domains check FILE` judges one; see domains/README.md"
+        )
     if not worlds:
         raise ConfigError(
             "none of these domains has a world", "take others (carg domains list), or an LLM: --backend MODEL"
@@ -230,6 +239,7 @@ def make_portion(portion: Portion) -> Counter[str]:
     done = folder / f"{portion.stem}-{portion.number:05d}.jsonl"
     if done.exists():
         return _count(read_records(Session, done))
+    know_copies(portion.run / "expand" / "domains")
     openings: list[Opening] = []
     sessions: list[Session] = []
     for instance in portion.instances:
