@@ -4,7 +4,7 @@
     [expand]    domains, tools, instances, and how a model is asked
     [generate]  exchanges, workers, and how a model is asked
     [filter]    workers
-    [finetune]  init or base, steps, epochs, ...: the flags of `carg finetune` and what gtm.settings has besides
+    [finetune]  dataset, out, init or base, steps, epochs, ...: the flags of `carg finetune`
 
 A stage is walked when its table is there. Nothing is read here but the file: no domain, no run, no model.
 """
@@ -26,9 +26,12 @@ from carg.errors import ConfigError
 STAGES = ("expand", "generate", "filter", "finetune")
 
 _SHARE = re.compile(r"(.+)=(\d*\.?\d+)")
+_ADDRESS = re.compile(r"(.+?)@(https?://.+)")
 _MAY_BE_ZERO = {
     "seed",
     "temperature",
+    "warmup",
+    "beta2",
     "lora_rank",
     "eval_every",
     "eval_rows",
@@ -155,6 +158,7 @@ def check_config(raw: Mapping[str, Any]) -> tuple[Config, list[str]]:
 def shares_of(backend: str) -> dict[str, float]:
     """Models and their shares, sorted by name: {"a": 0.7, "b": 0.3} of a=0.7,b=0.3; one model has all.
 
+    A model may be on a server of its own, MODEL@URL: sorted by model, then by address, so that an address may change.
     Raises ConfigError when the shares do not make 1.
     """
     found = [_SHARE.fullmatch(part.strip()) for part in backend.split(",")]
@@ -165,7 +169,13 @@ def shares_of(backend: str) -> dict[str, float]:
         raise ConfigError(
             f"backend {backend!r}: the shares do not make 1", "as in --backend openai/gpt-5-mini=0.7,openai/o4=0.3"
         )
-    return dict(sorted(shares.items()))
+    return dict(sorted(shares.items(), key=lambda item: split_address(item[0])))
+
+
+def split_address(backend: str) -> tuple[str, str]:
+    """Model and address of MODEL@URL; no address where there is none."""
+    found = _ADDRESS.fullmatch(backend)
+    return (found[1], found[2]) if found else (backend, "")
 
 
 Settings = TypeVar("Settings")
@@ -190,8 +200,8 @@ def _read(kind: type[Settings], table: str, raw: Mapping[str, Any], faults: list
 def _read_finetune(raw: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
     from carg.gtm.settings import FinetuneSettings
 
-    hints = {**_plain(FinetuneSettings), "dataset": str, "out": str, "minutes": float}
-    del hints["seed"], hints["max_minutes"]
+    hints = {**_plain(FinetuneSettings), "dataset": str, "out": str}
+    del hints["seed"]
     return dict(_checked("finetune", raw, hints, faults))
 
 

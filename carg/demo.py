@@ -59,7 +59,7 @@ def show_demo(screen: Screen, run: Path, *, exchanges: int, minutes: float, seed
         model,
         fresh=False,
         init="tiny",
-        max_minutes=minutes,
+        minutes=minutes,
         epochs=100.0,
         eval_rows=EVAL_ROWS,
         seed=seed,

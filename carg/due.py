@@ -18,7 +18,7 @@ from carg.errors import TryLater
 from carg.ledger import read_run, sum_up
 from carg.pipeline import Made, OnCount, check_failures, expand, filter_sessions, generate
 from carg.records import digest
-from carg.store import is_done, locked, read_manifest, unfinish, write_manifest
+from carg.store import is_done, locked, read_manifest, set_aside, unfinish, write_manifest
 
 LOCK = ".run.lock"
 """Beside the lock of the stages: a stage takes that one while this one is held."""
@@ -58,8 +58,8 @@ class Visit:
             )
 
 
-def run_due(config: Config, screen: Screen, *, retry_failed: bool = False) -> Iterator[Made]:
-    """Each stage of the config when it is done, in order.
+def run_due(config: Config, screen: Screen, *, retry_failed: bool = False, fresh: bool = False) -> Iterator[Made]:
+    """Each stage of the config when it is done, in order; `fresh` sets the whole run aside first.
 
     Raises TryLater when another call is at work, the time is up or a budget is spent; TooManyFailures after a stage in
     which too many slots failed, on every call until --retry-failed mends it or max-failed allows it.
@@ -67,6 +67,9 @@ def run_due(config: Config, screen: Screen, *, retry_failed: bool = False) -> It
     minutes = config.run.minutes
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     visit = Visit(config, screen, until, retry_failed)
+    if fresh and config.folder.exists():
+        with locked(config.folder, LOCK), locked(config.folder):
+            screen.note(f"the old run is {set_aside(config.folder)} now")
     with locked(config.folder, LOCK):
         for stage in STAGES:
             settings = getattr(config, stage)
@@ -129,8 +132,7 @@ def _finetune(visit: Visit) -> Made:
     visit.stop_if_late()
     from carg.training import train
 
-    minutes = given.pop("minutes", None)
-    options = {**given, "seed": visit.config.run.seed, "max_minutes": minutes}
+    options = {**given, "seed": visit.config.run.seed}
     where = folder / "dataset" if dataset is None else type(folder)(dataset)
     target = folder / "model" if out is None else type(folder)(out)
     report = train(visit.screen, where, target, until=visit.until, **options)

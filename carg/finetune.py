@@ -6,8 +6,10 @@ is loaded only once the settings are sound.
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,15 @@ import orjson
 
 from carg.encoding import build
 from carg.errors import StoreError, TrainError
-from carg.gtm.settings import EvalReport, FinetuneReport, FinetuneSettings, StepReport, fixed_settings, resolve
+from carg.gtm.settings import (
+    EvalReport,
+    FinetuneReport,
+    FinetuneSettings,
+    StepReport,
+    fixed_settings,
+    resolve,
+    split_rows,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,10 +49,10 @@ def finetune(
     on_step: Callable[[StepReport], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> FinetuneReport:
-    """A model trained on `<dataset>/simulator/train-*.parquet`, written to `out`; goes on where it was interrupted.
+    """A model trained on the `train` shards of a dataset folder, written to `out`; goes on where it was interrupted.
 
-    Asked again for a finished run, it returns that run's report. `on_note` hears what takes time before the first
-    step. Raises ConfigError for unusable settings (all faults at once, before anything loads), StoreError for
+    Asked again for a finished run, it returns that run's report. `on_note` hears what takes time and what was
+    measured. Raises ConfigError for unusable settings (all faults at once, before anything loads), StoreError for
     unreadable shards, TrainError where training cannot start or go on, TryLater after SIGTERM.
     """
     settings = resolve(settings)
@@ -50,13 +60,14 @@ def finetune(
     from carg.gtm.cache import find_shards
     from carg.gtm.parallel import join_world
 
-    if not find_shards(dataset, "train"):
-        raise StoreError(f"{dataset}/simulator: no train-*.parquet here", "write the dataset first: carg filter")
-    with join_world(settings.device) as world:
+    config, _ = split_rows(settings.rows)
+    if not find_shards(dataset, "train", config):
+        raise StoreError(f"{dataset}/{config}: no train-*.parquet here", "write the dataset first: carg filter")
+    with join_world(settings.device) as world, _plainly(out, world):
         job, model, tokenizer = prepare(dataset, out, settings, world, note)
         if finished := find_report(out, job):
             return finished
-        trained = _run(job, on_step or (lambda report: None))
+        trained = _run(job, on_step or (lambda report: None), note)
         from carg.gtm import chart, export, lora
 
         if settings.lora_rank:
@@ -71,15 +82,39 @@ def finetune(
         return report
 
 
+@contextmanager
+def _plainly(out: Path, world: World) -> Iterator[None]:
+    """Turns what libraries raise for a full disk, full memory and a lost process into a TrainError."""
+    import torch
+    from safetensors import SafetensorError
+
+    again = "the same command goes on from the last checkpoint"
+    try:
+        yield
+    except torch.OutOfMemoryError as fault:
+        hint = "lower row_tokens (and context), or turn recompute on; " + again
+        raise TrainError(f"the GPU has too little memory: {str(fault).splitlines()[0]}", hint) from fault
+    except (OSError, SafetensorError) as fault:  # a base or checkpoint that cannot be read is told where it is read
+        if isinstance(fault, OSError) and fault.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise TrainError(f"cannot write to {out}: {fault}", f"free some space: {again}") from fault
+    except RuntimeError as fault:
+        if world.size == 1:
+            raise
+        raise TrainError(
+            f"process {world.rank} of {world.size} lost the others: {str(fault).splitlines()[0]}",
+            f"see what ended the other process; {again}",
+        ) from fault
+
+
 def prepare(
     dataset: Path, out: Path, settings: FinetuneSettings, world: World, note: Callable[[str], None]
 ) -> tuple[Job, nn.Module, Any]:
     """The job that the loop runs, its model and its tokenizer; caches are built by the first process."""
-    from carg.gtm import forecast
+    from carg.gtm import forecast, parallel
     from carg.gtm.checkpoint import Pledge
-    from carg.gtm.loop import Job
+    from carg.gtm.loop import Job, count_slots
     from carg.gtm.model import Learner, load_model, make_model, pick_compute
-    from carg.gtm.parallel import limit_threads
     from carg.gtm.tokens import digest_tokenizer
 
     tokenizer = _in_turn(world, lambda: _find_tokenizer(dataset, out, settings, note))
@@ -93,7 +128,7 @@ def prepare(
         model, row_tokens=settings.row_tokens or 0, world_size=world.size, recompute=settings.recompute
     )
     size = forecast.count_parameters(model)
-    limit_threads(size, world.device)
+    parallel.limit_threads(size, world.device)
     note(f"{settings.init or settings.base}: {size:,} parameters, about {need.total / 1e9:.1f} GB on each device")
     train = splits[0]
     share = train.cache.n_supervised / max(int(train.documents.lengths.sum()), 1)
@@ -102,7 +137,8 @@ def prepare(
     _place(model, learner, settings, world, compute)
     pledge = Pledge(train.cache.fingerprint, digest_tokenizer(tokenizer), fixed_settings(settings))
     peak = forecast.find_peak(world.device)
-    job = Job(learner, train, tuple(splits[1:]), settings, pledge, compute, world, out, flops, peak)
+    n_slots = count_slots(splits, settings.row_tokens or 0) if parallel.has_kernel(world.device, compute) else 0
+    job = Job(learner, train, tuple(splits[1:]), settings, pledge, compute, world, out, flops, peak, n_slots)
     return job, model, tokenizer
 
 
@@ -111,14 +147,12 @@ def _place(model: Any, learner: nn.Module, settings: FinetuneSettings, world: Wo
     from carg.gtm import lora, parallel
 
     if settings.lora_rank:
-        if world.size > 1:
-            raise TrainError("lora_rank works in one process only", "drop torchrun, or train every weight")
         lora.add_adapters(model, settings.lora_rank, seed=settings.seed)
     if settings.recompute:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     learner.to(world.device).train()
     layers = list(model.get_decoder().layers)
-    if settings.compile and world.device.type == "cuda":
+    if settings.compile and parallel.has_kernel(world.device, compute):
         for layer in layers:
             layer.compile(dynamic=False)
     if world.size > 1:
@@ -139,21 +173,22 @@ def _find_tokenizer(dataset: Path, out: Path, settings: FinetuneSettings, note: 
 
     if settings.base:
         return load_tokenizer(settings.base)
-    shards = find_shards(dataset, "train")
+    config, labels = split_rows(settings.rows)
+    shards = find_shards(dataset, "train", config)
     home = out / "tokenizer" / f"{digest_shards(shards)}-{settings.vocab_size}"
     if not (home / "tokenizer_config.json").exists():
         note(f"training a tokenizer of {settings.vocab_size} tokens")
-        train_tokenizer(_texts(shards), settings.vocab_size or 0).save_pretrained(home)
+        train_tokenizer(_texts(shards, labels), settings.vocab_size or 0).save_pretrained(home)
     return load_tokenizer(home)
 
 
-def _texts(shards: list[Path]) -> Iterator[str]:
+def _texts(shards: list[Path], labels: tuple[str, ...]) -> Iterator[str]:
     """Message texts, the same few of every shard, until there are enough characters."""
     from carg.gtm.cache import read_conversations
 
     for shard in shards:
         left = _TOKENIZER_CHARS // len(shards)
-        messages = itertools.chain.from_iterable(itertools.chain.from_iterable(read_conversations([shard])))
+        messages = itertools.chain.from_iterable(itertools.chain.from_iterable(read_conversations([shard], labels)))
         for message in messages:
             yield message["content"]
             left -= len(message["content"])
@@ -164,23 +199,27 @@ def _texts(shards: list[Path]) -> Iterator[str]:
 def _open_splits(
     dataset: Path, out: Path, settings: FinetuneSettings, tokenizer: Any, note: Callable[[str], None]
 ) -> list[Split]:
-    """The training split and those held-out splits that the dataset has."""
+    """The training split and those held-out splits that have something to score."""
     from carg.gtm.cache import find_shards, open_cache
     from carg.gtm.loop import Split
     from carg.gtm.pack import find_documents
     from carg.gtm.tokens import TURN_END
 
     end = tokenizer.convert_tokens_to_ids(TURN_END)
+    config, labels = split_rows(settings.rows)
     splits = []
     for name in ("train", *HELD_OUT):
-        if not (shards := find_shards(dataset, name)):
+        if not (shards := find_shards(dataset, name, config)):
             continue
-        cache = open_cache(shards, tokenizer, out / "cache", on_rows=partial(_note_rows, note, name))
-        documents = find_documents(cache, settings.context or 0, turn_end=end)
-        if not len(documents.lengths):
-            raise TrainError(
-                f"{name}: no conversation has an answer within {settings.context} tokens", "raise `context`"
-            )
+        heard = partial(_note_rows, note, name)
+        try:
+            cache = open_cache(shards, tokenizer, out / "cache", labels=labels, on_rows=heard)
+            documents = find_documents(cache, settings.context or 0, turn_end=end)
+        except TrainError as fault:
+            if name == "train":
+                raise
+            note(f"{name} is not measured: {fault.message}")
+            continue
         splits.append(Split(name, cache, documents))
     return splits
 
@@ -205,7 +244,7 @@ def _fingerprints(job: Job) -> dict[str, str]:
     return {"dataset": job.pledge.dataset, "tokenizer": job.pledge.tokenizer}
 
 
-def _run(job: Job, on_step: Callable[[StepReport], None]) -> Trained:
+def _run(job: Job, on_step: Callable[[StepReport], None], note: Callable[[str], None]) -> Trained:
     """Train, with every step and measurement appended to `out/train.jsonl` by the first process."""
     from carg.gtm.loop import train
 
@@ -222,8 +261,11 @@ def _run(job: Job, on_step: Callable[[StepReport], None]) -> Trained:
             write(asdict(report))
             on_step(report)
 
-        def measured(step: int, report: EvalReport) -> None:
-            write({"step": step, "eval": asdict(report)})
+        def measured(step: int, reports: tuple[EvalReport, ...]) -> None:
+            for one in reports:
+                write({"step": step, "eval": asdict(one)})
+            shown = (f"{one.split}: loss {one.loss:.3f}, accuracy {one.accuracy:.1%}" for one in reports)
+            note(f"after step {step:,}  " + "  ".join(shown))
 
         return train(job, on_step=step, on_eval=measured)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,10 +47,12 @@ def converse(rng: random.Random, *, exchanges: int = 3, records: int = 8) -> lis
     return messages
 
 
-def write_shard(path: Path, conversations: list[list[Message]], *, group: int = 16) -> Path:
-    """A shard with the columns of a run's dataset."""
+def write_shard(path: Path, conversations: list[list[Message]], *, group: int = 16, labels: Sequence[str] = ()) -> Path:
+    """A shard with the columns of a run's dataset; rows are labelled in order where labels are given."""
     rows = [
-        {name: name for name in TEXTS} | {"id": f"r{number}", "tool_names": ["get_book"], "messages": messages}
+        {name: name for name in TEXTS}
+        | {"id": f"r{number}", "tool_names": ["get_book"], "messages": messages}
+        | ({"label": labels[number]} if labels else {})
         for number, messages in enumerate(conversations)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import re
 import signal
 import subprocess
@@ -20,9 +21,7 @@ from small_world import TEXT
 from tiny_run import ROOT, Carg, carg, domains, files_of, in_process, made_once, run, write_domain
 
 from carg import cli
-from carg.errors import TrainError
 from carg.store import locked, read_manifest
-from carg.training import train
 
 __all__ = ["carg", "domains", "made_once", "run"]
 EXPAND = ("expand", "--instances", 3)
@@ -118,13 +117,16 @@ def test_more_tools_than_the_worlds_hold_are_told_with_their_number(domains: Pat
 
 
 def test_a_domain_file_that_changed_since_the_run_is_told(run: Path, domains: Path) -> None:
-    """By whoever executes its world again; --fresh of expand begins anew with the file as it is."""
+    """By expand, and by who executes it where the run has no copy; --fresh begins anew with the file as it is."""
     path = domains / "culture" / "tool_library.toml"
     path.write_text(path.read_text().replace("A tool lent to a member.", "A tool that a member took home."))
     code = "import sys\nfrom carg.cli import main\nsys.argv = ['carg', *sys.argv[1:]]\nmain()"
-    for words, named in ((EXPAND, "worlds.tool_library"), (("simulate",), "has changed since the run")):
-        ended = in_process(code, *words, "--run", run)
-        assert_told((ended.returncode, ended.stdout, ended.stderr), named)
+    ended = in_process(code, *EXPAND, "--run", run)
+    assert_told((ended.returncode, ended.stdout, ended.stderr), "worlds.tool_library")
+    assert in_process(code, "simulate", "--run", run).returncode == 0
+    shutil.rmtree(run / "expand" / "domains")
+    ended = in_process(code, "simulate", "--run", run)
+    assert_told((ended.returncode, ended.stdout, ended.stderr), "has changed since the run")
     ended = in_process(code, *EXPAND, "--run", run, "--fresh")
 
     assert ended.returncode == 0
@@ -281,28 +283,6 @@ def test_a_full_disk_loses_nothing(
         assert_told(ended, "No space left on device", "free some space")
     assert again[0] == 0
     assert read_manifest(run / stage if stage == "generate" else run, stage)["digest"] == whole[stage]
-
-
-def test_a_full_disk_while_training_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By whichever library writes; it goes on from the last checkpoint. Other errors are not taken for it."""
-    import safetensors
-
-    from carg.console import Screen
-
-    def train_until(fault: Exception) -> None:
-        def fail(*_given: object, **_more: object) -> None:
-            raise fault
-
-        monkeypatch.setattr("carg.finetune.finetune", fail)
-        train(Screen(quiet=True), tmp_path, tmp_path / "model", init="tiny")
-
-    text = os.strerror(errno.ENOSPC)
-    for fault in (OSError(errno.ENOSPC, text), safetensors.SafetensorError(f"I/O error: {text}")):
-        with pytest.raises(TrainError, match=text) as caught:
-            train_until(fault)
-        assert "last checkpoint" in caught.value.hint
-    with pytest.raises(FileNotFoundError):
-        train_until(FileNotFoundError(errno.ENOENT, "gone"))
 
 
 @pytest.mark.slow

@@ -182,7 +182,7 @@ def test_finetune_is_due_once_for_a_dataset(tmp_path: Path, carg: Carg, monkeypa
     outs = [carg("--quiet", "run", "--config", config)[1] for _ in range(2)]
 
     run = tmp_path / "run"
-    options = {"init": "tiny", "lora_rank": 2, "seed": 0, "max_minutes": 9, "until": math.inf}
+    options = {"init": "tiny", "lora_rank": 2, "seed": 0, "minutes": 9, "until": math.inf}
     assert told == [(run / "dataset", run / "model", options)]
     assert "finetune: done: 5 parameters, 7 conversations, 3 steps" in outs[0]
     assert "finetune: was done" in outs[1]

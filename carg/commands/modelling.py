@@ -36,14 +36,14 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--dataset", type=click.Path(path_type=Path), help="A dataset folder; default: that of the run.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where the model goes; default: RUN/model.")
 @click.option(
-    "--config", type=click.Path(path_type=Path), help="The file of `carg run`: folder, seed, [finetune]. Flags go first."
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The file of `carg run`: folder, seed, [finetune]. Flags go first.",
 )
 @settings_options
 @fresh_option
 @click.pass_obj
-def finetune(
-    screen: Screen, /, run: Path | None, config: Path | None, fresh: bool, **options: Any
-) -> None:
+def finetune(screen: Screen, /, run: Path | None, config: Path | None, fresh: bool, **options: Any) -> None:
     """Train the tool simulator on the shards; goes on where it was interrupted.
 
     \b

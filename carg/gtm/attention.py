@@ -1,15 +1,15 @@
 """Attention inside documents that lie side by side in one row: registered with transformers as "carg_documents".
 
-No mask is ever built. On CUDA one call of torch's variable-length kernel serves the row; elsewhere each document
-is one causal call. The name is a run-time setting of a model: it is never written to a config, and decoding
-uses "sdpa".
+No mask is ever built. On CUDA one call of torch's variable-length kernel serves the row; elsewhere, and for fp32, which
+that kernel does not take, each document is one causal call. The name is a run-time setting of a model: it is never
+written to a config, and decoding uses "sdpa".
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
@@ -24,6 +24,7 @@ class Seams(NamedTuple):
     """Where the documents of a row lie."""
 
     lengths: list[int]
+    """Empty where one kernel serves the row: a compiled layer that saw them would be compiled for each row anew."""
     ends: Tensor
     """(n + 1,) int32 on the device of the model: 0 and the ends; the last is repeated up to a fixed length."""
     longest: int
@@ -31,10 +32,13 @@ class Seams(NamedTuple):
 
 
 def find_seams(lengths: Sequence[int], device: torch.device, *, longest: int, n_slots: int = 0) -> Seams:
-    """The seams of documents of these lengths, with room for `n_slots` of them so that shapes never change."""
+    """The seams of documents of these lengths; `n_slots` above 0 makes room for so many, that no shape ever changes."""
     ends = [0, *accumulate(lengths)]
     ends += ends[-1:] * (n_slots + 1 - len(ends))
-    return Seams(list(lengths), torch.tensor(ends, dtype=torch.int32, device=device), longest)
+    return Seams([] if n_slots else list(lengths), torch.tensor(ends, dtype=torch.int32, device=device), longest)
+
+
+Kernel = Callable[[Tensor, Tensor, Tensor, Seams, float], Tensor]
 
 
 def attend(
@@ -46,12 +50,16 @@ def attend(
     *,
     scaling: float,
     seams: Seams,
+    kernel: Kernel,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each document. Query is (1, heads, tokens, dim), the result (1, tokens, heads, dim)."""
-    if query.is_cuda:
-        query, key, value = (part.squeeze(0).transpose(0, 1) for part in (query, key, value))
-        return _varlen()(query, key, value, seams, scaling).unsqueeze(0), None
+    """Causal attention within each document. Query is (1, heads, tokens, dim), the result (1, tokens, heads, dim).
+
+    Under autocast the rotation leaves query and key in fp32: the kernel wants all three alike.
+    """
+    if not seams.lengths:
+        query, key, value = (part.squeeze(0).transpose(0, 1).to(value.dtype) for part in (query, key, value))
+        return kernel(query, key, value, seams, scaling).unsqueeze(0), None
     shared = query.shape[1] != key.shape[1]
     documents = zip(*(torch.split(part, seams.lengths, dim=2) for part in (query, key, value)), strict=True)
     pieces = [
@@ -61,9 +69,11 @@ def attend(
     return torch.cat(pieces, dim=2).transpose(1, 2), None
 
 
-@cache
-def _varlen() -> Callable[[Tensor, Tensor, Tensor, Seams, float], Tensor]:
-    """torch's kernel behind one signature: its arguments changed from 2.10 to 2.13, so they are looked up once."""
+def find_kernel() -> Kernel:
+    """torch's kernel behind one signature: its arguments changed from 2.10 to 2.13, so they are looked up here.
+
+    Queries are (tokens, heads, dim) in bf16 or fp16, keys and values may have fewer heads.
+    """
     from torch.nn.attention import varlen
 
     known = inspect.signature(varlen.varlen_attn).parameters
@@ -91,4 +101,4 @@ def register() -> None:
     """Make the attention known to transformers under NAME; doing it again changes nothing."""
     from transformers import AttentionInterface
 
-    AttentionInterface.register(NAME, attend)
+    AttentionInterface.register(NAME, partial(attend, kernel=find_kernel()))

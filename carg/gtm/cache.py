@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,16 +42,16 @@ class Cache:
     n_supervised: int
 
 
-def find_shards(dataset: Path, split: str) -> list[Path]:
+def find_shards(dataset: Path, split: str, config: str = "simulator") -> list[Path]:
     """The shards of a split of a dataset folder, in order; empty where the split is absent.
 
     Raises StoreError when shards of one split do not agree on their number or one is missing.
     """
-    shards = sorted((dataset / "simulator").glob(f"{split}-*-of-*.parquet"))
+    shards = sorted((dataset / config).glob(f"{split}-*-of-*.parquet"))
     wanted = {shard.stem.rsplit("-of-", 1)[1] for shard in shards}
     if shards and (len(wanted) > 1 or int(wanted.pop()) != len(shards)):
         raise StoreError(
-            f"{dataset}/simulator: {len(shards)} shards of {split} do not match the number in their names",
+            f"{dataset}/{config}: {len(shards)} shards of {split} do not match the number in their names",
             "run `carg filter` again to write the dataset whole",
         )
     return shards
@@ -67,37 +67,62 @@ def digest_shards(shards: Sequence[Path]) -> str:
     return whole.hexdigest()[:16]
 
 
-def read_conversations(shards: Sequence[Path]) -> Iterator[list[list[dict[str, Any]]]]:
-    """The `messages` of the shards, some hundreds of rows at a time. Raises StoreError for an unreadable shard."""
+def read_conversations(shards: Sequence[Path], labels: Sequence[str] = ()) -> Iterator[list[list[dict[str, Any]]]]:
+    """The `messages` of the shards, some hundreds of rows at a time; where labels are named, of rows with one of them.
+
+    Raises StoreError for a shard that cannot be read or holds something else.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    columns = ["messages", *(["label"] if labels else [])]
     for shard in shards:
         try:
             with pq.ParquetFile(shard) as file:
-                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["messages"]):
-                    yield batch.column(0).to_pylist()
-        except (pa.ArrowException, OSError, IndexError) as fault:
+                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+                    rows = batch.to_pylist()
+                    chosen = [row["messages"] for row in rows if not labels or row["label"] in labels]
+                    if not all(_is_talk(messages) for messages in chosen):
+                        raise ValueError("each message needs role and content (texts) and train (true or false)")
+                    yield chosen
+        except (pa.ArrowException, OSError, KeyError, ValueError) as fault:
             raise StoreError(
-                f"{shard}: not a shard with a `messages` column ({fault})", "run `carg filter` again to write it whole"
+                f"{shard}: not a shard with {' and '.join(columns)} as `carg filter` writes them ({fault})",
+                "run `carg filter` again to write it whole",
             ) from fault
 
 
+def _is_talk(messages: Any) -> bool:
+    return isinstance(messages, list) and all(
+        isinstance(turn, dict)
+        and isinstance(turn.get("role"), str)
+        and isinstance(turn.get("content"), str)
+        and isinstance(turn.get("train"), bool)
+        for turn in messages
+    )
+
+
 def open_cache(
-    shards: Sequence[Path], tokenizer: Tokenizer, folder: Path, *, on_rows: Callable[[int], None] | None = None
+    shards: Sequence[Path],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    labels: Sequence[str] = (),
+    on_rows: Callable[[int], None] | None = None,
 ) -> Cache:
     """The cache of the shards under `folder`, built first if it is not there; `on_rows` hears the rows done so far.
 
     Raises TrainError when not one token is supervised.
     """
-    fingerprint = digest(digest_shards(shards), digest_tokenizer(tokenizer))
+    fingerprint = digest(digest_shards(shards), digest_tokenizer(tokenizer), *labels)
     home = folder / fingerprint
     if not (home / "cache.json").exists():
-        _build(shards, tokenizer, home, on_rows or (lambda rows: None))
+        _build(read_conversations(shards, labels), tokenizer, home, on_rows or (lambda rows: None))
     meta = orjson.loads((home / "cache.json").read_bytes())
     if not meta["supervised"]:
         raise TrainError(
-            f"{shards[0].parent}: no message of {len(shards)} shards is marked `train`",
+            f"{shards[0].parent}: of {meta['rows']} rows{' labelled ' if labels else ''}{' or '.join(labels)} in "
+            f"{len(shards)} shards, no message is marked `train`",
             "supervised answers have `train: true` in the messages column",
         )
     offsets: NDArray[np.uint64] = np.fromfile(home / "offsets.u64", dtype=np.uint64)
@@ -105,14 +130,14 @@ def open_cache(
     return Cache(tokens, offsets, fingerprint, meta["supervised"])
 
 
-def _build(shards: Sequence[Path], tokenizer: Tokenizer, home: Path, on_rows: Callable[[int], None]) -> None:
+def _build(batches: Iterable[list[Any]], tokenizer: Tokenizer, home: Path, on_rows: Callable[[int], None]) -> None:
     """Write the cache beside its place and rename it there: a torn cache is never taken for a whole one."""
     draft = home.with_name(f"{home.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     ends, supervised = [0], 0
     with (draft / "tokens.u32").open("wb") as file:
-        for conversations in read_conversations(shards):
+        for conversations in batches:
             for ids, mask in render(tokenizer, conversations):
                 file.write(np.where(mask, ids | SUPERVISED, ids).astype(np.uint32).tobytes())
                 ends.append(ends[-1] + len(ids))

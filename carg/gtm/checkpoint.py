@@ -71,12 +71,16 @@ def save(
         draft = home / f"{place.name}.tmp"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        save_file({name: weight.contiguous() for name, weight in weights.items()}, draft / "weights.safetensors")
-        save_file({name: value.contiguous() for name, value in moments.items()}, draft / "optimizer.safetensors")
         state = {"progress": asdict(progress), "pledge": asdict(pledge)}
-        (draft / "state.json").write_bytes(orjson.dumps(state, option=orjson.OPT_INDENT_2))
-        for file in draft.iterdir():
-            _sync(file)
+        try:
+            save_file({name: weight.contiguous() for name, weight in weights.items()}, draft / "weights.safetensors")
+            save_file({name: value.contiguous() for name, value in moments.items()}, draft / "optimizer.safetensors")
+            (draft / "state.json").write_bytes(orjson.dumps(state, option=orjson.OPT_INDENT_2))
+            for file in draft.iterdir():
+                _sync(file)
+        except BaseException:  # a full disk is not to hold half a checkpoint
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
         shutil.rmtree(place, ignore_errors=True)
         draft.rename(place)
         _sync(home)
@@ -133,6 +137,9 @@ def load(place: Path, learner: nn.Module, optimizers: Sequence[torch.optim.Optim
             f"{place.parent.parent} was begun otherwise: " + "; ".join(changes),
             "train into another folder, or put back what changed",
         )
+    shapes = {name: weight.shape for name, weight in trained(learner).items()}
+    if shapes != {name: weight.shape for name, weight in weights.items()}:
+        raise TrainError(f"{place} holds weights of another model", "train into another folder")
     for name, weight in trained(learner).items():
         scatter_into(weight, weights[name])
         own = {key.rsplit("/", 1)[1]: value for key, value in moments.items() if key.rsplit("/", 1)[0] == name}

@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from carg.gtm.model import CHUNK
+
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12}
 """Dense bf16 flop/s by what the name of the GPU holds. Source: NVIDIA's data sheets (SXM)."""
 
@@ -68,5 +70,5 @@ def forecast_memory(model: nn.Module, *, row_tokens: int, world_size: int, recom
     config: Any = model.config
     kept = 2 if recompute else _LAYER_WIDTHS
     activations = 2 * kept * config.num_hidden_layers * config.hidden_size * row_tokens
-    head = 6 * config.vocab_size * 1024 + 4 * config.vocab_size * config.hidden_size
+    head = 12 * config.vocab_size * CHUNK["cuda"] + 4 * config.vocab_size * config.hidden_size
     return Memory(_FIXED_BYTES * count_parameters(model) // world_size, activations + head)

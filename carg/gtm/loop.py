@@ -57,6 +57,8 @@ class Job:
     out: Path
     flops_per_token: float
     peak: float | None
+    n_slots: int = 0
+    """Documents that a row has room for where one kernel serves it; 0 elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,10 @@ class Trained:
     fill: float
 
 
+OnEval = Callable[[int, tuple[EvalReport, ...]], None]
+"""Hears the step and what was measured after it."""
+
+
 class Moved(NamedTuple):
     """What one optimizer step did; sums are over all rows and processes."""
 
@@ -81,7 +87,7 @@ class Moved(NamedTuple):
     """Of the gradient, before clipping."""
 
 
-def train(job: Job, *, on_step: Callable[[StepReport], None], on_eval: Callable[[int, EvalReport], None]) -> Trained:
+def train(job: Job, *, on_step: Callable[[StepReport], None], on_eval: OnEval) -> Trained:
     """Train until the steps or the minutes are over, from the newest checkpoint where there is one.
 
     Raises TryLater after SIGTERM, with a checkpoint written; TrainError when loss or gradient is not a number or
@@ -96,7 +102,7 @@ def train(job: Job, *, on_step: Callable[[StepReport], None], on_eval: Callable[
     plan = plan_epoch(job, progress.epoch)
     n_steps = settings.steps or math.ceil(settings.epochs * plan.n_rows / rows_per_step(settings))
     fill = float(job.train.documents.lengths.sum() / (plan.n_rows * width(settings)))
-    limit_s = (settings.max_minutes or math.inf) * 60
+    limit_s = (settings.minutes or math.inf) * 60
     reports: list[StepReport] = []
     kept = progress.step if found else -1
     with _watch_for_end() as told:
@@ -112,13 +118,13 @@ def train(job: Job, *, on_step: Callable[[StepReport], None], on_eval: Callable[
             step_s = world.sum([time.perf_counter() - started])[0] / world.size
             progress.elapsed_s += step_s
             left_s = min((n_steps - progress.step) * step_s, limit_s - progress.elapsed_s)
-            reports.append(_report(job, progress, moved, n_steps=n_steps, rate=rate, step_s=step_s, left_s=left_s))
+            expected = min(n_steps, progress.step + max(0, math.ceil(left_s / step_s)))
+            reports.append(_report(job, progress, moved, n_steps=expected, rate=rate, step_s=step_s, left_s=left_s))
             _guard(reports[-1], progress, home)
             on_step(reports[-1])
             is_told = world.sum([float(told.is_set())])[0] > 0
             if settings.eval_every and progress.step % settings.eval_every == 0:
-                for result in evaluate(job):
-                    on_eval(progress.step, result)
+                on_eval(progress.step, evaluate(job))
             if is_told or progress.step % settings.checkpoint_every == 0:
                 checkpoint.save(home, job.learner, optimizers, progress, job.pledge, world=world, keep=settings.keep)
                 kept = progress.step
@@ -130,8 +136,7 @@ def train(job: Job, *, on_step: Callable[[StepReport], None], on_eval: Callable[
     if kept != progress.step:
         checkpoint.save(home, job.learner, optimizers, progress, job.pledge, world=world, keep=settings.keep)
     evals = evaluate(job)
-    for result in evals:
-        on_eval(progress.step, result)
+    on_eval(progress.step, evals)
     return Trained(progress, reports, evals, fill)
 
 
@@ -145,20 +150,20 @@ def _step(job: Job, optimizers: Sequence[torch.optim.Optimizer], plan: Plan, pro
     weights = np.concatenate([row.weights for row in rows])
     counts = [sum(row.n_tokens for row in rows), int(np.count_nonzero(weights == 1)), float(weights.sum())]
     n_tokens, n_supervised, weight = world.sum(counts)
-    loss, n_right = 0.0, 0
+    sums = torch.zeros(2, dtype=torch.float64, device=world.device)  # read once: a GPU then never waits for us
     for row in rows:
         with autocast(job):
-            score = job.learner(row, **row_shape(plan, job))
+            score = job.learner(row, **row_shape(job))
         # FSDP takes the mean of gradients over processes; we divide by the weight of all of them.
         (score.objective * (world.size / max(weight, 1.0))).backward()
-        loss, n_right = loss + score.loss.item(), n_right + int(score.n_right)
+        sums += torch.stack([score.loss.detach().double(), score.n_right.double()])
     norm = _clip(job.learner, settings.clip)
     for optimizer in optimizers if math.isfinite(norm) else ():
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
     job.learner.zero_grad(set_to_none=True)
-    loss, right = world.sum([loss, n_right])
+    loss, right = world.sum(sums.tolist())
     progress.step, progress.row = progress.step + 1, last
     progress.tokens += int(n_tokens)
     progress.supervised += int(n_supervised)
@@ -224,7 +229,7 @@ def _evaluate_split(job: Job, split: Split) -> EvalReport:
     loss, n_right, n_supervised = 0.0, 0, 0
     for row in take_rows(job, split, plan, range(n_rows)):
         with autocast(job):
-            score = job.learner(row, **row_shape(plan, job))
+            score = job.learner(row, **row_shape(job))
         loss, n_right = loss + score.loss.item(), n_right + int(score.n_right)
         n_supervised += len(row.select)
     loss, right, supervised = job.world.sum([loss, n_right, n_supervised])
@@ -260,10 +265,19 @@ def take_rows(job: Job, split: Split, plan: Plan, numbers: range, *, context_wei
     return own + [blank_row(pad_to or 8)] * (math.ceil(len(numbers) / size) - len(own))
 
 
-def row_shape(plan: Plan, job: Job) -> dict[str, int]:
-    """Sizes that stay the same from row to row, so that compiled kernels are made once."""
-    n_slots = int(np.diff(plan.bounds).max()) + 1 if job.world.device.type == "cuda" else 0
-    return {"longest": width(job.settings), "n_slots": n_slots}
+def row_shape(job: Job) -> dict[str, int]:
+    """Sizes that stay the same from row to row, so that kernels are compiled once."""
+    return {"longest": width(job.settings), "n_slots": job.n_slots}
+
+
+def count_slots(splits: Sequence[Split], row_tokens: int) -> int:
+    """Room for the documents of any row of any epoch: a power of two above those of the first ones.
+
+    A row that needs more is still right; its layers are compiled anew, up to dynamo's limit.
+    """
+    plans = [plan_rows(split.documents.lengths, row_tokens, seed=0, epoch=0) for split in splits]
+    most = max(int(np.diff(plan.bounds).max()) for plan in plans) + 1
+    return 1 << int(1.25 * most).bit_length()
 
 
 def autocast(job: Job) -> AbstractContextManager[Any]:

@@ -25,8 +25,8 @@ PRESETS: dict[str, Preset] = {
     "1.5b": {"hidden_size": 1536, "layers": 28, "heads": 12, "kv_heads": 2, "intermediate_size": 8960},
 }
 
-CHUNK = 1024
-"""Positions whose logits exist at one time: 0.6 GB in fp32 at a vocabulary of 152k."""
+CHUNK = {"cpu": 1024, "cuda": 2048}
+"""Positions whose logits exist at one time: 0.6 GB in fp32 for each 1,024 at a vocabulary of 152k."""
 
 
 class Score(NamedTuple):
@@ -82,16 +82,26 @@ def make_model(preset: str, tokenizer: Tokenizer, *, context: int, seed: int) ->
 
 def load_model(base: str | Path, tokenizer: Tokenizer) -> nn.Module:
     """The causal model of a folder or hub name, with fp32 weights: AdamW loses small updates on bf16 ones."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
         with hush():
             model: nn.Module = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, SafetensorError) as fault:
         raise TrainError(
             f"no model at {base}: {str(fault).splitlines()[0]}",
             "name a folder with config.json and safetensors, or a hub name while online; or use --init",
         ) from fault
+    config: Any = model.config
+    if "sliding_attention" in (getattr(config, "layer_types", None) or ()) or not hasattr(
+        model.get_decoder(),  # type: ignore[operator]
+        "layers",
+    ):
+        raise TrainError(
+            f"{base}: {config.model_type} is not a plain decoder with full attention in every layer",
+            "take a Qwen2.5 or Llama-like model as --base",
+        )
     rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
     if rows < len(tokenizer):
         raise TrainError(
@@ -127,11 +137,12 @@ class Learner(nn.Module):
         return states
 
 
-def score_positions(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, *, chunk: int = CHUNK) -> Score:
+def score_positions(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, *, chunk: int = 0) -> Score:
     """Summed losses and right guesses of a linear head: hidden is (positions, width), head (vocabulary, width).
 
     Targets and weights are (positions,); a weight of 1 says "supervised".
     """
+    chunk = chunk or CHUNK[hidden.device.type]
     return Score(*_ChunkedLoss.apply(hidden, head, targets, weights, chunk))  # type: ignore[no-untyped-call]
 
 

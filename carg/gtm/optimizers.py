@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from carg.errors import ConfigError
 from carg.gtm.checkpoint import trained
 from carg.gtm.parallel import World
 from carg.gtm.settings import FinetuneSettings
@@ -17,8 +16,6 @@ def make_optimizers(learner: nn.Module, settings: FinetuneSettings, world: World
     Muon's updates are scaled to the size of AdamW's (arXiv 2502.16982), so that one rate serves both. Weight decay is
     for matrices only, embeddings left out under Muon.
     """
-    if settings.optimizer == "muon" and world.size > 1:
-        raise ConfigError("optimizer muon works in one process only", "set optimizer to adamw under torchrun")
     rate = settings.lr or 0.0
     rotated, decayed, plain = [], [], []
     for name, weight in trained(learner).items():

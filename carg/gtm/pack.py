@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from carg.errors import TrainError
 from carg.gtm.cache import SUPERVISED, Cache
 
 POOL = 50_000
@@ -62,12 +63,17 @@ class Packed(NamedTuple):
 
 
 def find_documents(cache: Cache, context: int, *, turn_end: int) -> Documents:
-    """The documents of a cache for a context of so many tokens; `turn_end` is the id of the end mark."""
+    """The documents of a cache for a context of so many tokens; `turn_end` is the id of the end mark.
+
+    Raises TrainError when no conversation has an answer that fits.
+    """
     offsets = cache.offsets.astype(np.int64)
     starts, lengths = offsets[:-1], np.diff(offsets)
     pieces = (cache.tokens[start:end] for start, end in itertools.pairwise(offsets))
     kept = np.fromiter((_fit(piece, context, turn_end) for piece in pieces), dtype=np.int64, count=len(starts))
     sound = kept > 0
+    if not sound.any():
+        raise TrainError(f"no conversation has an answer within {context} tokens", "raise `context`")
     n_cut = int(np.count_nonzero(sound & (lengths > context)))
     return Documents(starts[sound], kept[sound], n_cut, int(np.count_nonzero(~sound)))
 

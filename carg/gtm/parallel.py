@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import NamedTuple
 
 import torch
@@ -49,7 +50,8 @@ def join_world(device: str) -> Iterator[World]:
     if place.type == "cuda":
         place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    # The first process may tokenise for long while the others wait; a process that dies is noticed by torchrun.
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=timedelta(hours=3))
     try:
         yield World(dist.get_rank(), size, place)
     finally:
@@ -65,6 +67,11 @@ def limit_threads(parameters: int, device: torch.device) -> None:
     """One thread for a small model on a CPU; else as many as torch takes."""
     if device.type == "cpu" and parameters < SMALL:
         torch.set_num_threads(1)
+
+
+def has_kernel(device: torch.device, compute: torch.dtype) -> bool:
+    """Whether one kernel serves a whole row of documents; layers are worth compiling then."""
+    return device.type == "cuda" and compute in (torch.bfloat16, torch.float16)
 
 
 def pick_device(wish: str) -> torch.device:

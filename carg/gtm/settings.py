@@ -1,9 +1,12 @@
 """What a training run can be told, and what it reports: plain records, free of torch."""
 
+# ruff: noqa: RUF009  # _told is dataclasses.field
+
 from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,60 +16,71 @@ from carg.errors import ConfigError
 Init = Literal["tiny", "small", "1.5b"]
 
 
+DEFAULT_BASE = "Qwen/Qwen2.5-1.5B"
+
+
+def _told(default: Any, reason: str) -> Any:
+    """A field whose reason is what `carg finetune --help` says of its flag."""
+    return field(default=default, metadata={"help": reason})
+
+
 @dataclass(frozen=True, slots=True)
 class FinetuneSettings:
-    """Settings of a training run; None means "what suits the model", filled in by `resolve`."""
+    """Settings of a training run; None means "what suits the model", filled in by `resolve`.
 
-    init: Init | None = None
-    """A fresh model of this size, with a tokenizer trained on the shards."""
-    base: str | None = None
-    """A folder or hub name to start from instead."""
-    vocab_size: int | None = None
-    """Most tokens of a trained tokenizer; only with `init`."""
-    context: int | None = None
-    """Longest conversation in tokens; longer ones are cut after the last answer that fits."""
-    row_tokens: int | None = None
-    """Tokens that go through the model at once, whole conversations side by side; sets the memory needed."""
-    batch_tokens: int | None = None
-    """Tokens of one optimizer step over all processes; a multiple of `row_tokens`."""
-    lr: float | None = None
-    """Highest learning rate, reached after the warmup; it falls to a tenth by a cosine."""
-    context_weight: float | None = None
-    """Weight in the loss of tokens that are not supervised (definitions, state, calls). 0 for a base, which can read
-    already; a fresh model learns to read and copy from them: they are nine tokens of ten."""
-    warmup: float = 0.03
-    """Share of the run in which the learning rate rises."""
-    optimizer: Literal["adamw", "muon"] | None = None
-    """muon turns the updates of the decoder's matrices into near-rotations (AdamW keeps the rest): a fresh model gets
-    as far in half the steps. It needs whole matrices, hence one process. adamw for a base, which was trained so."""
-    weight_decay: float = 0.1
-    """Of matrices; norms and biases are left alone."""
-    beta2: float = 0.95
-    clip: float = 1.0
-    """Largest norm of the gradient."""
-    epochs: float = 2.0
-    """Passes over the training split; `steps` goes before it."""
-    steps: int | None = None
-    max_minutes: float | None = None
-    """End of training by the clock; the learning rate is timed to fall by then. Such a run is not repeatable."""
-    seed: int = 0
-    checkpoint_every: int = 200
-    """Steps between checkpoints; one is also written at the end and on SIGTERM."""
-    keep: int = 2
-    """Checkpoints kept; the newest ones."""
-    eval_every: int = 0
-    """Steps between measurements on the held-out splits; 0: only at the end."""
-    eval_rows: int = 64
-    """Packed rows measured of each held-out split; 0: all."""
-    device: str = "auto"
-    compute: Literal["auto", "bf16", "fp32"] = "auto"
-    """Dtype of matrix products; weights and optimizer stay in fp32."""
-    recompute: bool = False
-    """Recompute activations on the way back: a fifth slower, a fraction of the memory."""
-    compile: bool = True
-    """Compile decoder layers, where there is a GPU."""
-    lora_rank: int = 0
-    """Train low-rank adapters of all linear layers, merged at the end; 0: train every weight."""
+    Each is a flag of `carg finetune` and a key of [finetune] in a config, under its own name.
+    """
+
+    init: Init | None = _told(None, "Train fresh weights of this size, with a tokenizer learnt from the shards.")
+    base: str | None = _told(None, f"Start from this folder or hub name. Default without --init: {DEFAULT_BASE}.")
+    rows: str = _told(
+        "simulator",
+        "Config of the dataset to train on: simulator or selection; selection:rank takes its rows labelled rank alone. "
+        "Two stages are two runs, the second with --base FOLDER-OF-THE-FIRST.",
+    )
+    vocab_size: int | None = _told(None, "Most tokens of a learnt tokenizer; only with --init.")
+    context: int | None = _told(
+        None, "Longest conversation in tokens; longer ones end after the last answer that fits."
+    )
+    row_tokens: int | None = _told(
+        None, "Tokens that go through the model at once, whole conversations side by side: sets the memory needed."
+    )
+    batch_tokens: int | None = _told(
+        None,
+        "Tokens of one optimizer step over all processes: a multiple of --row-tokens. More is steadier, not faster.",
+    )
+    lr: float | None = _told(None, "Highest learning rate, reached after the warmup; a cosine takes it to a tenth.")
+    context_weight: float | None = _told(
+        None,
+        "Weight in the loss of what is not an answer (definitions, state, calls). 0 for a base, which can read; "
+        "0.3 for fresh weights, which learn to read and copy from it: it is nine tokens of ten.",
+    )
+    warmup: float = _told(0.03, "Share of the run in which the learning rate rises.")
+    optimizer: Literal["adamw", "muon"] | None = _told(
+        None,
+        "muon makes the updates of the decoder's matrices near-rotations, AdamW keeps the rest: fresh weights get as "
+        "far in half the steps. It needs whole matrices, hence one process. adamw for a base, which was trained so.",
+    )
+    weight_decay: float = _told(0.1, "Of matrices; norms and biases are left alone.")
+    beta2: float = _told(0.95, "Of AdamW: 0.95 forgets a loss spike sooner than 0.999; beta1 is 0.9.")
+    clip: float = _told(1.0, "Largest norm of the gradient.")
+    epochs: float = _told(2.0, "Passes over the training split; --steps goes before it.")
+    steps: int | None = _told(None, "Optimizer steps.")
+    minutes: float | None = _told(
+        None, "End by the clock; the learning rate is timed to fall by then. Such a run is not repeatable."
+    )
+    seed: int = _told(0, "Of fresh weights and of the order of rows.")
+    checkpoint_every: int = _told(200, "Steps between checkpoints; one is also written at the end and on SIGTERM.")
+    keep: int = _told(2, "Checkpoints kept; the newest ones.")
+    eval_every: int = _told(0, "Steps between measurements on the held-out splits; 0: only at the end.")
+    eval_rows: int = _told(64, "Packed rows measured of each held-out split; 0: all.")
+    device: str = _told("auto", "auto (the GPU where there is one), cpu, cuda or cuda:N.")
+    compute: Literal["auto", "bf16", "fp32"] = _told(
+        "auto", "Dtype of matrix products; auto is bf16 where the hardware is fast at it. Weights stay in fp32."
+    )
+    recompute: bool = _told(False, "Recompute activations on the way back: a fifth slower, a fraction of the memory.")
+    compile: bool = _told(True, "Compile decoder layers, where there is a GPU: a minute at the start, then faster.")
+    lora_rank: int = _told(0, "Train low-rank adapters of all linear layers, merged at the end; 0: every weight.")
 
 
 _BY_INIT: dict[str, dict[str, Any]] = {
@@ -79,14 +93,18 @@ _BASE: dict[str, Any] = {"vocab_size": 0, "context": 8192, "row_tokens": 16_384,
 _TAUGHT: dict[str, Any] = {"context_weight": 0.0, "optimizer": "adamw"}
 _LORA_LR = 2e-4
 
-_FREE = {"max_minutes", "checkpoint_every", "keep", "eval_every", "eval_rows", "device", "recompute", "compile"}
+_FREE = {"minutes", "checkpoint_every", "keep", "eval_every", "eval_rows", "device", "recompute", "compile"}
 """Settings that may change when a run goes on: none of them decides what a step does to the weights."""
+
+_ROWS = re.compile(r"(simulator|selection)(:[^:,]+(,[^:,]+)*)?")
 
 
 def resolve(settings: FinetuneSettings) -> FinetuneSettings:
     """The settings with every None filled in. Raises ConfigError with all faults at once."""
+    if settings.init is None and settings.base is None:
+        settings = replace(settings, base=DEFAULT_BASE)
     defaults = {**_BY_INIT.get(settings.init or "", _BASE), **(_FRESH if settings.init else _TAUGHT)}
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun's: its weights are sharded, Muon needs whole ones
+    if n_processes() > 1:  # weights are sharded then, and Muon needs whole ones
         defaults["optimizer"] = "adamw"
     if settings.lora_rank:
         defaults["lr"] = _LORA_LR
@@ -105,8 +123,8 @@ def resolve(settings: FinetuneSettings) -> FinetuneSettings:
 def find_faults(settings: FinetuneSettings) -> list[str]:
     """Every fault of resolved settings, in words."""
     faults = []
-    if (settings.init is None) == (settings.base is None):
-        faults.append("give exactly one of init (tiny, small, 1.5b) and base (folder or hub name)")
+    if settings.init is not None and settings.base is not None:
+        faults.append("give init (tiny, small, 1.5b) or base (folder or hub name), not both")
     if settings.init is not None and settings.init not in _BY_INIT:
         faults.append(f"init {settings.init!r} is none of {', '.join(_BY_INIT)}")
     if settings.init is not None and not _is_positive(settings.vocab_size or 0):
@@ -118,7 +136,7 @@ def find_faults(settings: FinetuneSettings) -> list[str]:
     for name in ("context", "row_tokens", "batch_tokens", "lr", "clip", "epochs", "checkpoint_every", "keep"):
         if not _is_positive(getattr(settings, name)):
             faults.append(f"{name} {getattr(settings, name)} must be above 0")
-    for name in ("steps", "max_minutes"):
+    for name in ("steps", "minutes"):
         if getattr(settings, name) is not None and not _is_positive(getattr(settings, name)):
             faults.append(f"{name} {getattr(settings, name)} must be above 0")
     for name in ("context_weight", "weight_decay", "eval_every", "eval_rows", "lora_rank", "seed"):
@@ -127,7 +145,28 @@ def find_faults(settings: FinetuneSettings) -> list[str]:
     for name in ("warmup", "beta2"):
         if not 0 <= getattr(settings, name) < 1:
             faults.append(f"{name} {getattr(settings, name)} must be in [0, 1)")
+    if not _ROWS.fullmatch(settings.rows):
+        faults.append(f"rows {settings.rows!r} is none of simulator, selection, or selection:LABEL")
+    for name, whole in (("lora_rank", settings.lora_rank > 0), ("optimizer muon", settings.optimizer == "muon")):
+        if whole and n_processes() > 1:
+            faults.append(f"{name} works in one process only: drop torchrun")
     return faults + _size_faults(settings)
+
+
+def split_rows(rows: str) -> tuple[str, tuple[str, ...]]:
+    """The config of the dataset and the labels that `rows` names; without labels, every row is meant."""
+    config, _, labels = rows.partition(":")
+    return config, tuple(labels.split(",")) if labels else ()
+
+
+def n_processes() -> int:
+    """Processes of this run, as torchrun tells each of them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _is_positive(value: float) -> bool:
@@ -155,7 +194,7 @@ class StepReport:
 
     step: int
     steps: int
-    """Steps that the whole run will take, unless the clock ends it first."""
+    """Steps that the whole run will take, as far as can be told where the clock ends it."""
     epoch: int
     loss: float
     """Cross-entropy in nats per supervised token."""
