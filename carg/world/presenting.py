@@ -216,7 +216,8 @@ class Surface:
     def _moment_schema(self, kind: str) -> dict[str, Json]:
         style = self.factors["date_style" if kind == "date" else "time_style"]
         if style in ("epoch", "epoch_seconds"):
-            return {"type": "integer", "minimum": 0, "maximum": 4102444800}
+            # From 1900 to 2100: people are born before 1970.
+            return {"type": "integer", "minimum": -2208988800, "maximum": 4102444800}
         if kind == "date" and style in _DATE_PATTERNS:
             return {"type": "string", "pattern": _DATE_PATTERNS[style], "maxLength": 10}
         if style == "space_separated":

@@ -174,7 +174,7 @@ def _moved(spec: FieldSpec, value: Any, names: dict[tuple[str, str], str], days:
 
 
 def _keep(twin: Twin, table: str, count: int) -> None:
-    """Leave so many of the twin's own records in the table; references to others go to those, or nowhere."""
+    """Leave so many of the twin's own records in the table; references to others go to those, else to the world's."""
     rows, own = twin.state.tables[table], twin.own[table]
     while own and len(own) < count:
         fresh = twin.setting.mint(twin.setting.world.resources[table], FRESH * 3 + len(own))
@@ -182,12 +182,13 @@ def _keep(twin: Twin, table: str, count: int) -> None:
         own.append(fresh)
     dropped = set(own[count:])
     del own[count:]
+    left = own or sorted(twin.world[table])
     for key in dropped:
         del rows[key]
     for other, name in twin.setting.refers.get(table, ()):
         for hit, record in twin.state.tables[other].items():
             if record[name] in dropped:
-                twin.state.tables[other][hit] = {**record, name: twin.rng.choice(own) if own else None}
+                twin.state.tables[other][hit] = {**record, name: twin.rng.choice(left) if left else None}
 
 
 def _admit_references(twin: Twin, table: str, record: Record | None) -> None:
