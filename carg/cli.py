@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -39,8 +42,18 @@ for command in (expand, generate, filter_, run_, status, plan, finetune, simulat
     cli.add_command(command)
 
 
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    """SIGTERM (a time limit, a shutdown) ends a command as Ctrl-C does: what is made is kept."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # in the background of a shell
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
+
+
 def main() -> None:
     """Run the command; a known failure is two lines and its exit code."""
+    with contextlib.suppress(ValueError):  # only the main thread may
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = cli(prog_name="carg", standalone_mode=False)
     except click.exceptions.Exit as done:

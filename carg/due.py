@@ -132,7 +132,8 @@ def _finetune(visit: Visit) -> Made:
     visit.stop_if_late()
     from carg.training import train
 
-    options = {**given, "seed": visit.config.run.seed}
+    minutes = given.pop("minutes", None)
+    options = {**given, "seed": visit.config.run.seed, "max_minutes": minutes}
     where = folder / "dataset" if dataset is None else type(folder)(dataset)
     target = folder / "model" if out is None else type(folder)(out)
     report = train(visit.screen, where, target, until=visit.until, **options)

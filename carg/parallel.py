@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +23,19 @@ def n_workers(width: int | None) -> int:
     return width if width else max(1, len(os.sched_getaffinity(0)))
 
 
+def _begin_worker() -> None:
+    """The parent alone hears Ctrl-C and tells a worker when to go; a worker dies with it, even after kill -9."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
 def map_parts(work: Callable[[Job], Result], jobs: Iterable[Job], *, width: int | None = None) -> Iterator[Result]:
     """`work` over the jobs, in order; at most twice as many wait as work. With one worker it runs in this process.
 
@@ -33,13 +48,18 @@ def map_parts(work: Callable[[Job], Result], jobs: Iterable[Job], *, width: int 
     # spawn, not fork: polars and torch hold threads that a fork would break.
     context = multiprocessing.get_context("spawn")
     rest = iter(jobs)
-    with ProcessPoolExecutor(width, mp_context=context) as pool:
+    with ProcessPoolExecutor(width, mp_context=context, initializer=_begin_worker) as pool:
         waiting: list[Any] = [pool.submit(work, job) for job in islice(rest, 2 * width)]
         try:
             while waiting:
                 result = waiting.pop(0).result()
                 waiting += [pool.submit(work, job) for job in islice(rest, 1)]
                 yield result
+        except KeyboardInterrupt:
+            # What they are at is lost, a part each; to wait for it might take longer than a time limit allows.
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise
         except BrokenProcessPool as fault:
             raise StoreError("a worker process was killed", "is there enough memory? run it again to go on") from fault
         finally:

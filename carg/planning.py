@@ -14,14 +14,14 @@ from carg.status import read_status, total_cost
 from carg.store import is_done, read_parts
 
 
-def show_run(screen: Screen, config: Config, *, retry_failed: bool = False) -> None:
+def show_run(screen: Screen, config: Config, *, retry_failed: bool = False, fresh: bool = False) -> None:
     """Walks what is due, with a line for each stage; in JSON one list, also where an error ends the visit."""
     from carg.due import run_due
     from carg.pipeline import told
 
     done = []
     try:
-        for made in run_due(config, screen, retry_failed=retry_failed):
+        for made in run_due(config, screen, retry_failed=retry_failed, fresh=fresh):
             done.append(made)
             if not screen.as_json:
                 counts = {**made.counts, **{f"slots {name}": count for name, count in made.slots.items() if count}}

@@ -113,6 +113,8 @@ def generate(
             fresh=fresh,
             on_count=advance,
         )
+    if missing := made.counts.get("not found"):
+        screen.note(f"{missing:,} of {exchanges:,} calls were not found: the schemas offer no more that differ")
     _show(screen, made, f"carg filter --run {run}", options["max_failed"])
 
 
@@ -154,8 +156,9 @@ def filter_(screen: Screen, run: Path, workers: int | None, fresh: bool) -> None
 @click.command("run")
 @click.option("--config", "file", required=True, type=click.Path(path_type=Path), help="TOML file; see docs/runs.md.")
 @retry_option
+@fresh_option
 @click.pass_obj
-def run_(screen: Screen, file: Path, retry_failed: bool) -> None:
+def run_(screen: Screen, file: Path, retry_failed: bool, fresh: bool) -> None:
     """Walk the stages of a config that are due; safe to call again at any moment, and twice at once (exit 75).
 
     Example: carg run --config nightly.toml
@@ -163,7 +166,7 @@ def run_(screen: Screen, file: Path, retry_failed: bool) -> None:
     from carg.config import read_config
     from carg.planning import show_run
 
-    show_run(screen, read_config(file), retry_failed=retry_failed)
+    show_run(screen, read_config(file), retry_failed=retry_failed, fresh=fresh)
 
 
 @click.command()

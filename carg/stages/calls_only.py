@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
+from carg.edits import Lexicon
 from carg.errors import RecordError
-from carg.records import Instance, Json, Tool, digest
+from carg.records import Call, Instance, Tool, digest
 from carg.scene import open_book
 from carg.siblings import collect_lexicon
-from carg.stages.calls import draw_calls, draw_pairs
+from carg.stages.calls import Pair, draw_calls, draw_pairs
 from carg.store import run_digest, write_part
 from carg.world.conventions import draw_convention
 
 MOST_TOOLS = 40
 """Tools of one instance; a larger service is cut into several."""
 PAIR_SHARE = 0.5
+"""Of the calls; a pair is two."""
+NOT_FOUND = "not found"
+"""Calls that were asked for and that the schemas offered no place for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +31,8 @@ class ToolCalls:
 
     id: str
     tool: str
-    calls: tuple[Json, ...]
-    pairs: tuple[Json, ...]
+    calls: tuple[Call, ...]
+    pairs: tuple[Pair, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,30 +64,47 @@ def instances_of(tools: Sequence[Tool], seed: int) -> list[Instance]:
 
 
 def write_calls(run: Path, folder: Path, n_calls: int, seed: int) -> CallReport:
-    """`calls` part files: valid, invalid and look-alike calls of every tool of the run, `n_calls` in all."""
-    tools = list(open_book(run).tools.values())
+    """`calls` part files: valid, invalid and look-alike calls of the run's tools, alone and in pairs, `n_calls` in all.
+
+    What one tool has no place for is asked of the next; what no tool had a place for is counted.
+    """
+    # Those with least to say come first, so that the others can take over what they have no place for.
+    tools = sorted(open_book(run).tools.values(), key=lambda tool: len(tool.parameters.get("properties", {})))
     lexicon = collect_lexicon(tools)
-    each = max(4, -(-n_calls // max(1, len(tools))))
-    n_pairs = round(each * PAIR_SHARE / 2)
-    counts: dict[str, int] = {"tools": len(tools), "calls": 0, "pairs": 0, "tools without calls": 0}
+    counts = Counter({"tools": len(tools), "calls": 0, "pairs": 0, "tools without calls": 0})
     made = []
-    for tool in tools:
-        rng = Random(digest("calls", seed, tool.id))
-        try:
-            left = each - 2 * n_pairs
-            calls = draw_calls(
-                tool, rng, n_valid=-(-left // 2), n_invalid=left // 3, n_lookalike=left // 6, lexicon=lexicon
-            )
-            pairs = draw_pairs(tool, rng, count=n_pairs, lexicon=lexicon)
-        except RecordError:
-            counts["tools without calls"] += 1
+    for at, tool in enumerate(tools):
+        wanted = n_calls * (at + 1) // len(tools) - counts["calls"]
+        found = _draw(tool, wanted, Random(digest("calls", seed, tool.id)), lexicon)
+        if found is None:
+            counts["tools without calls"] += wanted > 0
             continue
-        made.append(ToolCalls(digest("calls", tool.id, calls, pairs), tool.id, tuple(calls), tuple(pairs)))
-        counts["calls"] += len(calls)
-        counts["pairs"] += len(pairs)
-        for call in calls:
-            counts[f"label/{call.label}"] = counts.get(f"label/{call.label}", 0) + 1
-            if call.violates:
-                counts[f"fault/{call.violates[0].fault}"] = counts.get(f"fault/{call.violates[0].fault}", 0) + 1
+        made.append(found)
+        calls = [*found.calls, *(call for pair in found.pairs for call in (pair.refused, pair.accepted))]
+        counts.update({"calls": len(calls), "pairs": len(found.pairs)})
+        counts.update(f"label/{call.label}" for call in calls)
+        counts.update(f"fault/{call.violates[0].fault}" for call in calls if call.violates)
+    if missing := n_calls - counts["calls"]:
+        counts[NOT_FOUND] = missing
     write_part(folder, "calls", 0, made)
-    return CallReport(counts, run_digest({"calls": [item.id for item in made]}))
+    return CallReport(dict(counts), run_digest({"calls": [item.id for item in made]}))
+
+
+def _draw(tool: Tool, n_calls: int, rng: Random, lexicon: Lexicon) -> ToolCalls | None:
+    """So many calls of a tool, fewer where its schema offers no more; None for none."""
+    try:
+        pairs = draw_pairs(tool, rng, count=round(n_calls * PAIR_SHARE / 2), lexicon=lexicon)
+        left = n_calls - 2 * len(pairs)
+        n_invalid, n_lookalike = left // 3, left // 6
+
+        def draw(n_valid: int) -> list[Call]:
+            return draw_calls(tool, rng, n_valid=n_valid, n_invalid=n_invalid, n_lookalike=n_lookalike, lexicon=lexicon)
+
+        calls = draw(left - n_invalid - n_lookalike)
+        if missing := left - len(calls):
+            calls = draw(left - n_invalid - n_lookalike + missing)
+    except RecordError:
+        return None
+    if not calls and not pairs:
+        return None
+    return ToolCalls(digest("calls", tool.id, calls, pairs), tool.id, tuple(calls), tuple(pairs))
