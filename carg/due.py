@@ -132,8 +132,7 @@ def _finetune(visit: Visit) -> Made:
     visit.stop_if_late()
     from carg.training import train
 
-    minutes = given.pop("minutes", None)
-    options = {**given, "seed": visit.config.run.seed, "max_minutes": minutes}
+    options = {**given, "seed": visit.config.run.seed}
     where = folder / "dataset" if dataset is None else type(folder)(dataset)
     target = folder / "model" if out is None else type(folder)(out)
     report = train(visit.screen, where, target, until=visit.until, **options)

@@ -21,9 +21,7 @@ from small_world import TEXT
 from tiny_run import ROOT, Carg, carg, domains, files_of, in_process, made_once, run, write_domain
 
 from carg import cli
-from carg.errors import TrainError
 from carg.store import locked, read_manifest
-from carg.training import train
 
 __all__ = ["carg", "domains", "made_once", "run"]
 EXPAND = ("expand", "--instances", 3)
@@ -285,28 +283,6 @@ def test_a_full_disk_loses_nothing(
         assert_told(ended, "No space left on device", "free some space")
     assert again[0] == 0
     assert read_manifest(run / stage if stage == "generate" else run, stage)["digest"] == whole[stage]
-
-
-def test_a_full_disk_while_training_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By whichever library writes; it goes on from the last checkpoint. Other errors are not taken for it."""
-    import safetensors
-
-    from carg.console import Screen
-
-    def train_until(fault: Exception) -> None:
-        def fail(*_given: object, **_more: object) -> None:
-            raise fault
-
-        monkeypatch.setattr("carg.finetune.finetune", fail)
-        train(Screen(quiet=True), tmp_path, tmp_path / "model", init="tiny")
-
-    text = os.strerror(errno.ENOSPC)
-    for fault in (OSError(errno.ENOSPC, text), safetensors.SafetensorError(f"I/O error: {text}")):
-        with pytest.raises(TrainError, match=text) as caught:
-            train_until(fault)
-        assert "last checkpoint" in caught.value.hint
-    with pytest.raises(FileNotFoundError):
-        train_until(FileNotFoundError(errno.ENOENT, "gone"))
 
 
 @pytest.mark.slow
