@@ -110,9 +110,13 @@ class Ask:
         *,
         sample: int = 0,
         schema: dict[str, Json] | None = None,
+        accept: dict[str, Json] | None = None,
         check: Check | None = None,
     ) -> Json:
-        """The answer to the prompt `name`; `schema` narrows the prompt's own, `check` adds a complaint of its own."""
+        """The answer to the prompt `name`; `schema` narrows the prompt's own, `check` adds a complaint of its own.
+
+        `accept` is a looser schema that an answer may fit instead, where its parts are judged one by one.
+        """
         prompt = load_prompt(name)
         messages = render_prompt(prompt, variables)
         wanted = schema or prompt.reply
@@ -122,7 +126,7 @@ class Ask:
             request = Request(name, prompt.digest, messages, wanted, self.sampling, sample)
             reply = await self._answer(request, attempt, counts)
             try:
-                return _read(reply, wanted, check, counts)
+                return _read(reply, accept or wanted, check, counts)
             except ReplyError as fault:
                 count_unusable(fault.reason)
                 if attempt == MAX_REPAIRS:
@@ -145,7 +149,7 @@ class Ask:
             count_unusable("cut")
             raise ReplyError(f"{name}: the answer was cut at the longest length allowed", reply.text, "cut")
         said, thought = strip_thoughts(reply.text)
-        counts.thoughts += bool(thought)
+        counts.thoughts += reply.thought or bool(thought)
         return said
 
     def totals(self) -> Counts:
@@ -166,7 +170,7 @@ class Ask:
             if (offset := self._replies.get(key)) is not None:
                 counts.cached += 1
                 entry = self.journal.at(offset)
-                return Reply(**{item.name: entry[item.name] for item in fields(Reply)})
+                return Reply(**{item.name: entry[item.name] for item in fields(Reply) if item.name in entry})
             return await self._insist(request, key, attempt, counts)
 
     async def _insist(self, request: Request, key: str, attempt: int, counts: Counts) -> Reply:
@@ -267,7 +271,7 @@ class Ask:
 
 def _read(reply: Reply, schema: dict[str, Json], check: Check | None, counts: Counts) -> Json:
     value, rules = read_reply(reply, schema)
-    counts.thoughts += "thought" in rules
+    counts.thoughts += reply.thought or "thought" in rules
     counts.fences += "fence" in rules
     counts.prose += "prose" in rules
     if check is not None and (complaint := check(value)):
@@ -296,6 +300,7 @@ def _entry(key: str, request: Request, reply: Reply, attempt: int) -> dict[str, 
         "tokens_in": reply.tokens_in,
         "tokens_out": reply.tokens_out,
         "cost": reply.cost,
+        "thought": reply.thought,
     }
 
 

@@ -61,6 +61,11 @@ def check_failures(made: Made, max_failed: float) -> None:
             f"{made.stage}: {failed} of {requested} slots failed, more than --max-failed {max_failed:g} allows",
             f"see why in {made.stage}/slots.jsonl; then --retry-failed tries them again, or raise --max-failed",
         )
+    if missing := made.counts.get("missing"):
+        raise TooManyFailures(
+            f"{made.stage}: {missing:,} tools are missing after {made.slots['candidates']:,} candidates",
+            f"see {made.stage}/refused-00000.jsonl; name more --domains or another model, with --fresh, or ask for fewer",
+        )
 
 
 def _done(folder: Path, stage: str, road: Any = None, *, source: str = "") -> Made | None:
@@ -97,6 +102,7 @@ def _finish_road(folder: Path, stage: str, told: Any, **more: Json) -> Made:
     slots = asdict(told.slots)
     spent = [asdict(line) for line in read_spent(folder)]
     more |= {"slots": slots, "spent": spent, "asking": told.asking, "refused": told.refused, "unusable": told.unusable}
+    more["trials"] = told.trials
     return replace(_finish(folder, stage, told.records, told.digest, more), slots=slots)
 
 
@@ -161,7 +167,7 @@ def expand(
             keep_files(folder, seeds)
             report = expand_by_world(folder, seeds, n_tools, n_instances, seed)
             return _finish(folder, "expand", {**report.records, **report.counts}, report.digest)
-        from carg.stages.by_model import expand_by_model
+        from carg.stages.tools_by_model import expand_by_model
 
         assert n_tools is not None
         told = asyncio.run(

@@ -85,7 +85,7 @@ def exact_duplicates(signatures: Iterable[Signature]) -> dict[str, str]:
 
 def near_duplicates(signatures: Iterable[Signature], *, threshold: float = 0.8) -> dict[str, str]:
     """Ids whose similarity to a kept one is above the threshold, kin apart."""
-    buckets, drops = _Buckets(threshold), dict[str, str]()
+    buckets, drops = Buckets(threshold), dict[str, str]()
     for item in _in_order(signatures):
         if kept := buckets.find(item):
             drops[item.id] = f"much like {kept}"
@@ -98,7 +98,7 @@ def benchmark_overlap(
     signatures: Iterable[Signature], benchmarks: Iterable[Signature], *, threshold: float = 0.8
 ) -> dict[str, str]:
     """Ids that are equal to, or much like, a record of a benchmark."""
-    buckets = _Buckets(threshold)
+    buckets = Buckets(threshold)
     known = {}
     for item in _in_order(benchmarks):
         known[item.exact] = item.id
@@ -123,8 +123,8 @@ def _in_order(signatures: Iterable[Signature]) -> list[Signature]:
     return sorted(signatures, key=lambda item: item.id)
 
 
-class _Buckets:
-    """Kept signatures by the bands of their sketches."""
+class Buckets:
+    """Kept signatures by the bands of their sketches; `threshold` is the similarity above which two are alike."""
 
     def __init__(self, threshold: float) -> None:
         self.enough = threshold * N_PERMUTATIONS

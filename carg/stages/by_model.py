@@ -18,14 +18,12 @@ from typing import TypeVar
 from carg.asking import Ask, Budget, Counts
 from carg.backends import open_backend
 from carg.config import Asking, shares_of
-from carg.domains import Seed
 from carg.errors import ConfigError, StoreError
 from carg.ledger import store_spent
 from carg.pacing import Pace
 from carg.records import Instance, Json, Session, Tool, digest
 from carg.runner import Outcome, Outcomes, Tally, run_slots
 from carg.stages.answer import write_session, write_singles
-from carg.stages.invent import invent_tools
 from carg.store import Journal, run_digest, write_part
 
 ROUNDS = 3
@@ -94,6 +92,8 @@ class Report:
     """Counts by "prompt, model", of this visit."""
     unusable: dict[str, int]
     """Answers that were not taken, by reason, over all visits."""
+    trials: dict[str, int] = field(default_factory=dict)
+    """What the trials of effects and predicates said of the tools that were kept: "predicate believed"."""
 
 
 def road_of(asking: Asking, seed: int, *, retry_failed: bool = False) -> Road:
@@ -119,36 +119,6 @@ Slot = TypeVar("Slot")
 OnDone = Callable[[str, Outcome], None]
 
 
-async def expand_by_model(
-    folder: Path, seeds: Sequence[Seed], n_tools: int, road: Road, *, on_done: OnDone = lambda _name, _outcome: None
-) -> Report:
-    """`tools` and `instances` part files with `n_tools` tools over the seeds, fewer where the model did not manage.
-
-    Call it again after TryLater, a kill or a crash: what is stored is neither made nor paid for again.
-    """
-    if not seeds:
-        raise ConfigError("no domains to invent tools for", "name some with --domains")
-
-    def plan(turn: int, done: Mapping[str, int]) -> Iterator[tuple[str, tuple[Seed, int, int]]]:
-        missing = n_tools - done["tools"]
-        for at, seed in enumerate(seeds):
-            share = missing // len(seeds) + (at < missing % len(seeds))
-            if share > 0:
-                # What is missing depends on how earlier slots end, and may change when they are tried again.
-                yield f"{seed.name}/{turn}" + (f"/{share}" if turn else ""), (seed, share, turn)
-
-    async def make(ask: Ask, slot: tuple[Seed, int, int], lap: int) -> Outcome:
-        seed, share, turn = slot
-        made = await invent_tools(seed, share, ask, run_seed=road.seed, part=turn + ROUNDS * lap)
-        records: dict[str, list[Json]] = {"tools": [*made.tools], "instances": [*made.instances]}
-        records["refused"] = [dict(made.refused)]
-        if not made.tools:
-            return Outcome("rejected", records, "no tool passed the checks", made.n_candidates)
-        return Outcome("accepted", records, "", made.n_candidates)
-
-    return await _run(folder, road, plan, make, ("tools", "instances"), on_done)
-
-
 async def generate_by_model(
     folder: Path,
     instances: Sequence[Instance],
@@ -160,7 +130,7 @@ async def generate_by_model(
 ) -> Report:
     """`sessions` part files with at least `n_exchanges` exchanges: single calls, and sessions of 2 to 12 exchanges.
 
-    To be called again like `expand_by_model`.
+    Call it again after TryLater, a kill or a crash: what is stored is neither made nor paid for again.
     """
     by_id = {tool.id: tool for tool in tools}
     if not instances:
@@ -219,10 +189,9 @@ async def _run(
         ids = {stem: [record["id"] for record in records_of(outcomes, names, stem)] for stem in stems}
         for stem in stems:
             write_part(folder, stem, 0, records_of(outcomes, names, stem))
-        refused = sum((Counter(counts) for counts in records_of(outcomes, names, "refused")), Counter[str]())
         counted = {stem: len(ids[stem]) for stem in stems}
         unusable = outcomes.unusable(names)
-        return Report(outcomes.tally(names), counted, run_digest(ids), dict(refused), show_asking(asks), dict(unusable))
+        return Report(outcomes.tally(names), counted, run_digest(ids), {}, show_asking(asks), dict(unusable))
 
 
 def show_asking(asks: Mapping[str, Ask]) -> dict[str, dict[str, Json]]:

@@ -1,7 +1,7 @@
 """Tools by a model: a domain's seed becomes services, each service a convention and tools that passed every check.
 
-What is asked depends on the seed and on earlier answers of the same service alone, never on the order in which calls
-come home, so a run that is resumed or replayed makes the same tools.
+What is asked depends on the seed, on what earlier rounds made for it, and on earlier answers of the same service, never
+on the order in which calls come home, so a run that is resumed or replayed makes the same tools.
 """
 
 from __future__ import annotations
@@ -9,30 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
+import orjson
+
 from carg.asking import Ask
-from carg.checks import judge_tool
 from carg.domains import Seed
-from carg.errors import DomainError, RecordError, ReplyError
-from carg.fill import fill
-from carg.normalising import normalise_schema
-from carg.records import Convention, ErrorSpec, Instance, Json, Tool, digest
-from carg.schemas import schema_complaints, types_of, walk
+from carg.errors import DomainError, ReplyError
+from carg.records import Convention, Json, Tool, digest
+from carg.stages.candidates import LOOSE, Judged, Known, judge_tools
 from carg.world.conventions import FACTORS, draw_convention
-from carg.world.predicates import prove_errors
-from carg.world.refusing import SETTLED, instance_of
+from carg.world.refusing import SETTLED
 
 TOOLS_A_SERVICE = 10
+MOST_SERVICES = 12
+"""Of one answer."""
 BATCH = 8
 """Tools asked for at a time: more make answers long and alike, fewer repeat the prompt."""
 SPARE_ROUNDS = 3
 """Further answers that a service may take to replace tools that were refused."""
-TEXT_LENGTH, LIST_LENGTH = 200, 50
-"""Bounds given to strings and lists that came without any, so that decoding under the schema ends."""
-ALIKE = 0.8
-"""Jaccard similarity of word 3-shingles above which two tools are one, as for corpora."""
+SAMPLE_CHARS = 4000
 
 _CHOSEN = ("syntax", "envelope", "error_shape", "code_style", "id_style", "paging")
 """Factors that a model may choose to suit the product."""
@@ -40,79 +37,135 @@ _CHOSEN = ("syntax", "envelope", "error_shape", "code_style", "id_style", "pagin
 
 @dataclass(slots=True)
 class Invention:
-    """What came of a seed. `n_candidates` tools were written; those refused are counted by reason."""
+    """What came of a seed. `n_candidates` tools were written; those refused are counted by check, one of each kept."""
 
-    instances: list[Instance] = field(default_factory=list)
+    services: list[dict[str, Json]] = field(default_factory=list)
+    """New ones, as the model described them."""
     tools: list[Tool] = field(default_factory=list)
+    trials: list[tuple[str, ...]] = field(default_factory=list)
+    """What the trials of each tool said, in the same order."""
     n_candidates: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, Json] = field(default_factory=dict)
+
+    def refuse(self, complaint: str, raw: Json, service: str) -> None:
+        """Counts a candidate by the check it failed, and keeps the first of each."""
+        check, _, words = complaint.partition(": ")
+        self.refused[check] += 1
+        text = orjson.dumps(raw).decode()[:SAMPLE_CHARS]
+        self.samples.setdefault(check, {"check": check, "words": words, "service": service, "candidate": text})
 
 
 @dataclass(slots=True)
-class _Service:
-    """One service while its tools are being written."""
+class Service:
+    """One service while its tools are being written; `text` is what the model said of it."""
 
-    name: str
     text: dict[str, Json]
     convention: Convention
     tools: list[Tool] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     n_rounds: int = 0
 
+    @property
+    def name(self) -> str:
+        return str(self.text["name"])
 
-async def invent_tools(seed: Seed, n_tools: int, ask: Ask, *, run_seed: int = 0, part: int = 0) -> Invention:
-    """Services of the seed's domain with `n_tools` tools in all, fewer where the model does not manage.
 
-    `part` tells apart several inventions for one domain. Raises what `ask` raises when even the services fail, or when
-    the run must stop.
+@dataclass(slots=True)
+class _Work:
+    """What is shared while a domain's tools are being written."""
+
+    seed: Seed
+    ask: Ask
+    part: int
+    services: list[Service]
+    made: Invention
+    trials: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By the id of the tool."""
+
+
+async def invent_tools(
+    seed: Seed, n_tools: int, ask: Ask, *, run_seed: int = 0, part: int = 0, existing: Sequence[Service] = ()
+) -> Invention:
+    """`n_tools` tools of the seed's domain beyond those that exist, fewer where the model does not manage.
+
+    `part` tells apart several inventions for one domain. Raises what `ask` raises when even the first services fail,
+    or when the run must stop.
     """
-    services = await _invent_services(seed, n_tools, ask, run_seed, part)
-    made = Invention()
-    shares = [n_tools // len(services) + (at < n_tools % len(services)) for at in range(len(services))]
-    work = [_fill_service(seed, one, share, ask, made) for one, share in zip(services, shares, strict=True)]
-    for ended in await asyncio.gather(*work, return_exceptions=True):
+    before = {tool.id for service in existing for tool in service.tools}
+    work = _Work(seed, ask, part, list(existing), Invention())
+    new = await _invent_services(work, n_tools, run_seed)
+    work.services += new
+    grown = new or work.services
+    shares = [n_tools // len(grown) + (at < n_tools % len(grown)) for at in range(len(grown))]
+    filling = [_fill_service(work, one, share, beside=[one]) for one, share in zip(grown, shares, strict=True)]
+    for ended in await asyncio.gather(*filling, return_exceptions=True):
         if isinstance(ended, BaseException):
             raise ended
-    _drop_alike(services, made)
-    for service in services:
-        missing = n_tools - sum(len(one.tools) for one in services)
+    _drop_alike(work, before)
+    for service in sorted(grown, key=lambda one: len(one.tools)):
+        missing = n_tools + len(before) - sum(len(one.tools) for one in work.services)
         if missing > 0:
-            await _fill_service(seed, service, len(service.tools) + missing, ask, made, beside=services)
-    for service in services:
-        if service.tools:
-            made.tools += service.tools
-            instance = instance_of(
-                service.tools, service.convention, category=seed.category, held_out=seed.held_out, seed=run_seed
-            )
-            made.instances.append(instance)
-    return made
+            await _fill_service(work, service, missing, beside=work.services)
+    work.made.services = [service.text for service in new if service.tools]
+    work.made.tools = [tool for service in work.services for tool in service.tools if tool.id not in before]
+    work.made.trials = [work.trials[tool.id] for tool in work.made.tools]
+    return work.made
 
 
-async def _invent_services(seed: Seed, n_tools: int, ask: Ask, run_seed: int, part: int) -> list[_Service]:
-    wanted = min(12, max(1, round(n_tools / TOOLS_A_SERVICE)))
+async def _invent_services(work: _Work, n_tools: int, run_seed: int) -> list[Service]:
+    """New services, at least one where there is none yet; none where the model only repeats those that exist."""
+    wanted = min(MOST_SERVICES, max(0 if work.services else 1, round(n_tools / TOOLS_A_SERVICE)))
+    if not wanted:
+        return []
+    seed, known = work.seed, work.services
     variables = {
         "title": seed.title,
         "category": seed.category,
         "summary": seed.summary,
         "topics": list(seed.topics),
         "n_services": wanted,
+        "known": "\n".join(f"{one.name}: {one.text['title']}" for one in known) or "none yet",
         "factors": {name: list(FACTORS[name]) for name in _CHOSEN},
     }
+    new: list[dict[str, Json]] = []
 
     def check(value: Json) -> str | None:
-        names = [service["name"] for service in value["services"]]
-        return None if len(set(names)) == len(names) else "two services have the same name"
+        new.clear()
+        complaints = []
+        for text in value["services"]:
+            complaint = _repeats(text, [*(one.text for one in known), *new])
+            if complaint:
+                work.made.refuse(f"service: {complaint}", text, text["name"])
+                complaints.append(complaint)
+            else:
+                new.append(text)
+        return None if new else "; ".join(complaints)
 
-    value = await ask("services", variables, sample=run_seed * 1000 + part, check=check)
-    suffix = f"_{part + 1}" if part else ""
-    return [
-        _Service(
-            name=text["name"] + suffix,
-            text={key: text[key] for key in ("name", "title", "summary", "resources", "operations")},
-            convention=_convention(text["convention"], Random(digest("convention", seed.name, text["name"], run_seed))),
-        )
-        for text in value["services"][:wanted]
-    ]
+    try:
+        await work.ask("services", variables, sample=run_seed * 1000 + work.part, check=check)
+    except ReplyError:
+        if not known:
+            raise
+        return []
+    return [open_service(seed, text, run_seed) for text in new[:wanted]]
+
+
+def _repeats(text: Mapping[str, Json], known: Iterable[Mapping[str, Json]]) -> str | None:
+    """Which service it repeats: by its name, or because it keeps the same records."""
+    records = {record["name"] for record in text["resources"]}
+    for other in known:
+        if other["name"] == text["name"]:
+            return f"there is a service {text['name']} already"
+        if records == {record["name"] for record in other["resources"]}:
+            return f"{text['name']} keeps the same records as {other['name']}"
+    return None
+
+
+def open_service(seed: Seed, text: dict[str, Json], run_seed: int, tools: Iterable[Tool] = ()) -> Service:
+    """The service of a model's description, with its convention: the model's choices, the rest drawn."""
+    rng = Random(digest("convention", seed.name, text["name"], run_seed))
+    return Service(text, _convention(text["convention"], rng), list(tools))
 
 
 def _convention(chosen: Mapping[str, Json], rng: Random) -> Convention:
@@ -128,146 +181,64 @@ def _convention(chosen: Mapping[str, Json], rng: Random) -> Convention:
     return draw_convention(rng, must=must)
 
 
-async def _fill_service(
-    seed: Seed, service: _Service, n_tools: int, ask: Ask, made: Invention, *, beside: Iterable[_Service] = ()
-) -> None:
-    """Asks for tools until the service has `n_tools`, or its spare rounds are used up."""
-    last = service.n_rounds + -(-max(0, n_tools - len(service.tools)) // BATCH) + SPARE_ROUNDS
-    while len(service.tools) < n_tools and service.n_rounds < last:
-        wanted = min(BATCH, n_tools - len(service.tools))
-        known = [tool for one in (beside or (service,)) for tool in one.tools]
+async def _fill_service(work: _Work, service: Service, n_more: int, *, beside: Sequence[Service]) -> None:
+    """Asks for tools until the service has `n_more`, or its spare rounds are used up; `beside` have those known."""
+    wanted_in_all = len(service.tools) + n_more
+    last = service.n_rounds + -(-max(0, n_more) // BATCH) + SPARE_ROUNDS
+    known = Known(tool for one in beside for tool in one.tools)
+    while len(service.tools) < wanted_in_all and service.n_rounds < last:
+        wanted = min(BATCH, wanted_in_all - len(service.tools))
         service.n_rounds += 1
+        listed = [f"{tool.name}: {tool.title}" for one in beside for tool in one.tools]
         try:
-            offers = await _ask_for_tools(seed, service, wanted, known, ask)
+            judged = await _ask_for_tools(work, service, wanted, listed, known)
         except ReplyError as fault:
-            made.refused["reply"] += 1
+            work.made.refused["reply"] += 1
             service.complaints.append(fault.message)
             continue
-        for tool, complaint in offers:
-            made.n_candidates += 1
-            if tool is not None and len(service.tools) < n_tools:
+        for tool, _, trials, _ in judged:
+            if tool is not None and len(service.tools) < wanted_in_all:
                 service.tools.append(tool)
-            elif complaint:
-                made.refused[complaint.partition(":")[0]] += 1
-                service.complaints.append(complaint)
+                known.add(tool)
+                work.trials[tool.id] = trials
 
 
 async def _ask_for_tools(
-    seed: Seed, service: _Service, wanted: int, known: Sequence[Tool], ask: Ask
-) -> list[tuple[Tool | None, str]]:
-    """(tool, "") for each that is sound, (None, complaint) for the others; asks again when none is."""
+    work: _Work, service: Service, wanted: int, listed: Sequence[str], known: Known
+) -> list[Judged]:
+    """Candidates as they were judged; asks again when none of an answer is sound."""
+    text = {key: service.text[key] for key in ("name", "title", "summary", "resources", "operations")}
     variables = {
-        "title": seed.title,
-        "summary": seed.summary,
-        "service": service.text,
+        "title": work.seed.title,
+        "summary": work.seed.summary,
+        "service": text,
         "documentation": service.convention.documentation,
         "n_tools": wanted,
-        "known": "\n".join(f"{tool.name}: {tool.title}" for tool in known) or "none yet",
+        "known": "\n".join(listed) or "none yet",
         "faults": "\n".join(f"- {complaint}" for complaint in service.complaints[-6:]) or "nothing yet",
     }
-
-    judged: list[tuple[Tool | None, str]] = []
+    judged: list[Judged] = []
 
     def check(value: Json) -> str | None:
-        judged[:] = _judge(seed, service, value, known)
-        complaints = [complaint for tool, complaint in judged if tool is None]
-        return "; ".join(complaints[:4]) if len(complaints) == len(judged) else None
+        judged[:] = judge_tools(value["tools"], work.seed.name, service.name, known)
+        work.made.n_candidates += len(judged)
+        refused = [item for item in judged if item.tool is None]
+        for item in refused:
+            work.made.refuse(item.complaint, item.raw, service.name)
+            service.complaints.append(item.complaint)
+        return "; ".join(item.complaint for item in refused[:4]) if len(refused) == len(judged) else None
 
-    await ask("tools", variables, sample=service.n_rounds, check=check)
+    await work.ask("tools", variables, sample=1000 * work.part + service.n_rounds, accept=LOOSE, check=check)
     return judged
 
 
-def _judge(seed: Seed, service: _Service, value: Json, known: Sequence[Tool]) -> list[tuple[Tool | None, str]]:
-    kept, out = list(known), list[tuple[Tool | None, str]]()
-    for raw in value["tools"]:
-        try:
-            tool = make_tool(raw, domain=seed.name, service=service.name)
-        except RecordError as fault:
-            out.append((None, f"schema: {raw['name']}: {fault.message}"))
-            continue
-        complaint = tool_complaint(tool, kept)
-        out.append((None, complaint) if complaint else (tool, ""))
-        kept += [] if complaint else [tool]
-    return out
-
-
-def make_tool(raw: Mapping[str, Json], *, domain: str, service: str) -> Tool:
-    """The Tool that a model described: schemas closed and bounded by rule, error predicates put on trial.
-
-    Raises RecordError when a schema cannot be read, or accepts nothing.
-    """
-    parameters, returns = _sound(raw["parameters"], parameters=True), _sound(raw["returns"], parameters=False)
-    errors = tuple(ErrorSpec(**error) for error in raw["errors"])
-    rng = Random(digest("trial", raw["name"], parameters))
-    fill(returns, rng)
-    tool = Tool(
-        id="",
-        domain=domain,
-        service=service,
-        name=raw["name"],
-        title=raw["title"],
-        description=raw["description"],
-        parameters=parameters,
-        returns=returns,
-        effect=raw["effect"],
-        resource=raw["resource"],
-        id_argument=raw["id_argument"],
-        id_result=raw["id_result"],
-        records_result=raw["records_result"],
-        errors=prove_errors(errors, parameters, rng),
-        origin="model",
-    )
-    return replace(tool, id=digest("tool", asdict(tool)))
-
-
-def _sound(raw: Json, *, parameters: bool) -> dict[str, Json]:
-    schema = normalise_schema(raw)
-    if complaints := schema_complaints(schema, bounded=False, parameters=parameters):
-        raise RecordError(f"{'parameters' if parameters else 'returns'}: {complaints[0]}")
-    return close_schema(schema)
-
-
-def close_schema(schema: dict[str, Json]) -> dict[str, Json]:
-    """The schema with its objects closed, and bounds for the strings and lists that have none."""
-    for _, node in walk(schema):
-        kinds = types_of(node)
-        if "properties" in node:
-            node.setdefault("additionalProperties", False)
-        bounded = node.keys() & {"enum", "const", "maxLength", "pattern"} or node.get("format") in ("date", "date-time")
-        if "string" in kinds and not bounded:
-            node["maxLength"] = TEXT_LENGTH
-        if "array" in kinds:
-            node.setdefault("maxItems", LIST_LENGTH)
-    return schema
-
-
-def tool_complaint(tool: Tool, known: Iterable[Tool]) -> str | None:
-    """`check: words` for the first thing wrong with a tool, alone or beside those that exist; None when it is sound."""
-    for complaint in judge_tool(tool):
-        return f"{complaint.check}: {complaint.words}"
-    shingles = _shingles(tool)
-    for other in known:
-        if other.name == tool.name:
-            return f"duplicate: {tool.name}: there is a tool of that name"
-        both = _shingles(other)
-        if len(shingles & both) > ALIKE * len(shingles | both):
-            return f"duplicate: {tool.name}: it says nearly the same as {other.name}"
-    return None
-
-
-def _drop_alike(services: Sequence[_Service], made: Invention) -> None:
-    """Takes out what two services of a domain both have; the first one keeps it."""
-    kept: list[Tool] = []
-    for service in services:
-        for tool in list(service.tools):
-            if complaint := tool_complaint(tool, kept):
+def _drop_alike(work: _Work, before: set[str]) -> None:
+    """Takes out what two services of a domain both have; what existed before stays, else the first one keeps it."""
+    kept = Known(tool for service in work.services for tool in service.tools if tool.id in before)
+    for service in work.services:
+        for tool in [tool for tool in service.tools if tool.id not in before]:
+            if complaint := kept.complaint(tool):
                 service.tools.remove(tool)
-                made.refused[complaint.partition(":")[0]] += 1
+                work.made.refuse(complaint, {"name": tool.name, "description": tool.description}, service.name)
             else:
-                kept.append(tool)
-
-
-def _shingles(tool: Tool) -> frozenset[tuple[str, ...]]:
-    named = [tool.name.replace("_", " "), tool.description, *tool.parameters.get("properties", ())]
-    words = " ".join(named).lower().split()
-    return frozenset(zip(words, words[1:], words[2:], strict=False))
+                kept.add(tool)
