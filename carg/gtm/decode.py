@@ -235,11 +235,9 @@ def _join(gtm: Gtm, slots: Slots, waiting: list[_Text], live: list[_Text]) -> Te
     own = Slots(gtm.model, 1, len(first))
     if prefix and start:
         own.copy(0, prefix.slots, 0, start)
-    ids, places = (
-        torch.from_numpy(part).to(gtm.device)[None] for part in (first[start:], np.arange(start, len(first)))
-    )
+    ids, places = _send(gtm, first[None, start:]), _send(gtm, np.arange(start, len(first))[None])
     states = read(gtm.model, own, ids, places, longest=len(first), from_start=not start)
-    lasts = torch.tensor([len(text.prompt) - 1 - start for text in chain], device=gtm.device)
+    lasts = _send(gtm, [len(text.prompt) - 1 - start for text in chain])
     slots.reserve(len(live) + len(chain), len(first) + 1)
     for text in chain:
         text.matcher = match(gtm.grammar_tokens, text.asked.schema)
@@ -269,7 +267,7 @@ def _step(gtm: Gtm, slots: Slots, live: list[_Text]) -> Tensor:
     """The scores after the newest token of each live text."""
     longest = max(text.length for text in live)
     slots.reserve(len(live), longest)
-    newest = torch.tensor([[text.answer[-1], text.length - 1] for text in live]).to(gtm.device, non_blocking=True)
+    newest = _send(gtm, [[text.answer[-1], text.length - 1] for text in live])
     states = read(gtm.model, slots, newest[:, :1], newest[:, 1:], longest=longest)
     return _score(gtm, states[:, 0])
 
@@ -279,6 +277,11 @@ def _score(gtm: Gtm, states: Tensor) -> Tensor:
     return scores
 
 
+def _send(gtm: Gtm, values: Any) -> Tensor:
+    """Numbers as a tensor on the device, which goes on with its work meanwhile."""
+    return torch.as_tensor(values).to(gtm.device, non_blocking=True)
+
+
 def _choose(gtm: Gtm, scores: Tensor, live: list[_Text], end: int) -> list[int]:
     """The next token of each text, within its grammar; tokens cross from the device once, all together.
 
@@ -286,16 +289,14 @@ def _choose(gtm: Gtm, scores: Tensor, live: list[_Text], end: int) -> list[int]:
     """
     if any(text.matcher is not None for text in live):
         # The device still computes the scores while the masks are made here.
-        words = torch.from_numpy(allow([text.matcher for text in live], scores.shape[1], end)).to(
-            gtm.device, non_blocking=True
-        )
+        words = _send(gtm, allow([text.matcher for text in live], scores.shape[1], end))
         bits = (words[:, :, None] >> torch.arange(32, device=gtm.device, dtype=torch.int32)) & 1
         scores = scores.masked_fill(bits.flatten(1)[:, : scores.shape[1]] == 0, float("-inf"))
     chosen = scores.argmax(dim=1)
-    heats = torch.tensor([[text.asked.temperature] for text in live], device=gtm.device)
     if any(text.asked.temperature > 0 for text in live):
+        heats = _send(gtm, [[float(text.asked.temperature)] for text in live])
         # 24 bits are exact in fp32 and stay below 1, so that no token of probability 0 is ever taken.
-        draws = torch.tensor([[text.rng.getrandbits(24) / 2**24] for text in live], device=gtm.device)
+        draws = _send(gtm, [[text.rng.getrandbits(24) / 2**24] for text in live])
         sums = (scores / heats.where(heats > 0, 1.0)).softmax(dim=1).cumsum(dim=1)
         drawn = torch.searchsorted(sums, draws * sums[:, -1:], right=True)[:, 0]
         chosen = torch.where(heats[:, 0] > 0, drawn, chosen)

@@ -59,7 +59,8 @@ class Window(NamedTuple):
     longest: int
     """No text is longer, the new tokens counted."""
     mask: Tensor | None
-    """(texts, 1, heads per kv head * new tokens, longest): what each may look at; None for one text from its start."""
+    """(texts, 1, heads per kv head * new tokens, longest): 0, or -inf for what each must not look at, made once for all
+    layers; None for one text from its start."""
 
 
 def _kv_shape(config: Any) -> tuple[int, int]:
@@ -81,9 +82,9 @@ def read(model: Any, slots: Slots, ids: Tensor, places: Tensor, *, longest: int,
     n_texts = len(ids)
     mask = None
     if not from_start:
-        seen = torch.arange(longest, device=ids.device)
+        later = torch.arange(longest, device=ids.device) > places[:, :, None]
         groups = model.config.num_attention_heads // model.config.num_key_value_heads
-        mask = (seen <= places[:, :, None]).repeat(1, groups, 1)[:, None]
+        mask = slots.keys[0].new_zeros(later.shape).masked_fill_(later, float("-inf")).repeat(1, groups, 1)[:, None]
     rows = torch.arange(n_texts, device=ids.device)[:, None]
     window = Window(slots, rows, places, longest, mask)
     states: Tensor = model.get_decoder()(
