@@ -12,7 +12,7 @@ import click
 from carg import __version__
 from carg.commands.domains import domains
 from carg.commands.making import demo, expand, filter_, generate, import_, plan, run_, status
-from carg.commands.modelling import finetune, simulate
+from carg.commands.modelling import evaluate, finetune, simulate
 from carg.commands.stats import stats
 from carg.console import Screen
 from carg.errors import CargError
@@ -33,12 +33,27 @@ def cli(context: click.Context, quiet: bool, as_json: bool) -> None:
     carg generate --run outputs/mine          calls, answers and sessions, proved by execution
     carg filter --run outputs/mine            checks; Parquet shards
     carg finetune --run outputs/mine          a tool simulator trained on the shards
+    carg evaluate outputs/mine/dataset        how well it answers for tools it never saw
     carg simulate --run outputs/mine          its answer beside the world's
     """
     context.obj = Screen(quiet=quiet, as_json=as_json)
 
 
-for command in (expand, generate, filter_, run_, status, plan, finetune, simulate, import_, domains, stats, demo):
+for command in (
+    expand,
+    generate,
+    filter_,
+    run_,
+    status,
+    plan,
+    finetune,
+    evaluate,
+    simulate,
+    import_,
+    domains,
+    stats,
+    demo,
+):
     cli.add_command(command)
 
 

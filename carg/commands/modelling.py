@@ -106,3 +106,63 @@ def simulate(
         return
     lines = sys.stdin if chat else None
     talk(screen, simulation, call, lines, backend, api_base, seed)
+
+
+@click.command()
+@click.argument("dataset", required=False, type=click.Path(path_type=Path))
+@click.option("--run", type=click.Path(path_type=Path), help="The run of the dataset; default: the folder it is in.")
+@click.option(
+    "--backend",
+    "-b",
+    multiple=True,
+    default=("world", "twin", "echo", "nearest"),
+    show_default=True,
+    help="gtm:DIR, a litellm model, or a control: world, twin[:SEED], echo, nearest. Several: on the same items.",
+)
+@click.option("--api-base", help="URL of an OpenAI-compatible server.")
+@click.option("--split", multiple=True, help="A split to measure; default: test_tools, test_domains, test_real.")
+@click.option("--limit", type=click.IntRange(1), default=2000, show_default=True, help="Exchanges of each split.")
+@click.option("--compare", is_flag=True, help="Also each backend less the first, with intervals.")
+@click.option("--out", type=click.Path(path_type=Path), help="The report; default: RUN/evaluation.json.")
+@click.option("--temperature", type=float, help="Sampling temperature; default: the model's, 0 for gtm.")
+@click.option("--answer-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Longest answer.")
+@click.option("--width", type=click.IntRange(1), default=32, show_default=True, help="Calls in flight.")
+@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds that a call may take.")
+@click.option("--max-cost", type=float, help="Stop cleanly after so many dollars of a backend (exit 75).")
+@click.option("--max-tokens", type=int, help="Stop cleanly after so many tokens of a backend (exit 75).")
+@click.option("--max-minutes", type=float, help="Stop cleanly after so long (exit 75).")
+@click.pass_obj
+def evaluate(
+    screen: Screen,
+    /,
+    dataset: Path | None,
+    run: Path | None,
+    backend: tuple[str, ...],
+    split: tuple[str, ...],
+    limit: int,
+    compare: bool,
+    out: Path | None,
+    **options: Any,
+) -> None:
+    """Measure what answers calls, on tools and domains it never saw, beside the world and controls.
+
+    DATASET is that of --run, or of outputs/run. Goes on where it was interrupted: no answer is paid for twice.
+
+    \b
+    Example: carg evaluate outputs/mine/dataset -b world -b nearest -b gtm:outputs/mine/model --compare
+    """
+    from carg.evaluate import Settings, evaluate
+    from carg.evaluation.answering import asking_of
+    from carg.evaluation.tables import show_report
+
+    run = run or (dataset.parent if dataset is not None else Path(DEFAULT_RUN))
+    settings = Settings(backend, split, limit, compare, asking_of(**options))
+    out = out or run / "evaluation.json"
+    with screen.progress("evaluate", None, "answers") as advance:
+        report = evaluate(run, dataset or run / "dataset", settings, out, on_count=advance)
+    if screen.as_json:
+        screen.json(report)
+        return
+    for table in show_report(report):
+        screen.table(table.title, table.columns, table.rows, table.notes)
+    screen.result(f"{out}; answers and verdicts, a line each: {out.with_suffix('')}/")

@@ -1,0 +1,157 @@
+"""A model's answers to items: asked at most once, from its journal where they are there, with how long each took."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from carg.asking import Ask, Budget
+from carg.backends import Backend, Reply, Request, open_backend
+from carg.errors import BackendError, CargError, ReplyError
+from carg.evaluation.controls import Said
+from carg.evaluation.items import Item
+from carg.records import Json, digest
+from carg.store import Journal
+from carg.world.answers import answer_schema
+
+ANSWER_TOKENS = 1_024
+LOCAL_WIDTH = 128
+"""Calls that wait for a model on this machine: twice what is decoded together, so that it never idles."""
+LOCAL_TIMEOUT_S = 3_600.0
+"""What waits behind a long answer on a CPU waits long, too."""
+PROMPT = "evaluate"
+"""The name under which replies are journalled: the messages are those of a row."""
+
+OnCount = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How models are asked. `budget` is of each visit and backend; `width` are calls in flight."""
+
+    api_base: str | None = None
+    sampling: Mapping[str, Json] = field(default_factory=lambda: {"max_tokens": ANSWER_TOKENS})
+    width: int = 32
+    timeout_s: float = 300.0
+    budget: Budget = field(default_factory=Budget)
+
+
+def asking_of(
+    *,
+    api_base: str | None,
+    temperature: float | None,
+    answer_tokens: int,
+    width: int,
+    timeout: float,
+    max_cost: float | None,
+    max_tokens: int | None,
+    max_minutes: float | None,
+) -> Asking:
+    """How models are asked, by the flags of `carg evaluate`."""
+    sampling: dict[str, Json] = {"max_tokens": answer_tokens}
+    if temperature is not None:
+        sampling["temperature"] = temperature
+    return Asking(api_base, sampling, width, timeout, Budget(max_cost, max_tokens, max_minutes))
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one backend said, by item; an item without an answer is missing."""
+
+    said: dict[str, Said]
+    seconds: float
+    """By the clock, for the answers that were not known before."""
+    tokens: tuple[int, int] | None = None
+    cost: float | None = None
+    width: int = 1
+
+
+async def ask_model(backend: str, items: Sequence[Item], folder: Path, asking: Asking, on_count: OnCount) -> Answers:
+    """A model's answers, from its journal where they are there. A call that is given up stays unanswered."""
+    is_local = backend.startswith("gtm:")
+    width = LOCAL_WIDTH if is_local else asking.width
+    asked = _by_length(items)
+    name = f"{backend} {_stamp(Path(backend[4:]))}" if is_local else f"{backend} {asking.api_base or ''}".strip()
+    said: dict[str, Said] = {}
+    began = time.perf_counter()
+    async with open_backend(backend, api_base=asking.api_base) as opened:
+        clock = _Clock(opened, {_key(item.messages): schema_of(item) for item in asked} if is_local else {})
+        with Journal(folder / slug(backend) / "replies.jsonl") as journal:
+            ask = Ask(
+                clock,
+                journal,
+                name,
+                asking.sampling,
+                width,
+                asking.budget,
+                timeout_s=LOCAL_TIMEOUT_S if is_local else asking.timeout_s,
+            )
+
+            async def answer(item: Item) -> None:
+                try:
+                    text = await ask.text(PROMPT, item.messages)
+                except ReplyError as fault:
+                    text = fault.text
+                except BackendError:
+                    return
+                said[item.id] = Said(text, clock.seconds.get(_key(item.messages)))
+                on_count(1)
+
+            ended = await asyncio.gather(*(answer(item) for item in asked), return_exceptions=True)
+    faults = [one for one in ended if one is not None]
+    if told := next((one for one in faults if isinstance(one, CargError)), None):
+        raise told
+    if faults:
+        raise BackendError(f"{backend}: {type(faults[0]).__name__}: {faults[0]}") from faults[0]
+    total = ask.totals()
+    tokens = (total.tokens_in, total.tokens_out) if total.tokens_out else None
+    return Answers(said, time.perf_counter() - began, tokens, total.cost if tokens else None, width)
+
+
+class _Clock:
+    """A backend that notes how long each answer took, and hands on the schema that a question's answer must fit."""
+
+    def __init__(self, backend: Backend, schemas: Mapping[str, dict[str, Json] | None]) -> None:
+        self.backend = backend
+        self.schemas = schemas
+        self.seconds: dict[str, float] = {}
+
+    async def complete(self, request: Request) -> Reply:
+        """The answer of the backend behind."""
+        key = _key(request.messages)
+        schema = self.schemas.get(key, request.schema)
+        began = time.perf_counter()
+        reply = await self.backend.complete(replace(request, schema=schema))
+        self.seconds[key] = time.perf_counter() - began
+        return reply
+
+
+def _key(messages: Sequence[Mapping[str, str]]) -> str:
+    return digest("messages", list(messages))
+
+
+def schema_of(item: Item) -> dict[str, Json] | None:
+    """What the answer to an item can be; None where a directive breaks its shape, and where nobody can say."""
+    if item.definition is None or item.exchange.directive is not None:
+        return None
+    return answer_schema(item.scene.instance.convention, item.definition) if item.shows_returns else None
+
+
+def _by_length(items: Sequence[Item]) -> list[Item]:
+    """Longest first: batches are of like length, and a memory that is too small shows at once."""
+    return sorted(items, key=lambda item: -sum(len(said["content"]) for said in item.messages))
+
+
+def _stamp(model: Path) -> str:
+    """What changes when the weights in a folder do."""
+    files = [*sorted(model.glob("*.safetensors")), model / "config.json"]
+    return digest("model", [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+
+
+def slug(backend: str) -> str:
+    """A backend as the name of a file."""
+    return re.sub(r"[^\w.-]+", "_", backend).strip("._")[-80:]
