@@ -164,7 +164,7 @@ def pick_target(
         return focus[resource]
     life = setting.world.resources[resource].life
     if operation.moves_from and life is not None:
-        able = [key for key in sorted(table) if table[key][life] in operation.moves_from]
+        able = sorted(key for key, record in table.items() if record[life] in operation.moves_from)
         if able:
             return rng.choice(able)
     return pick_record(state, resource, rng, focus)

@@ -13,9 +13,10 @@ from carg.world.run import Run
 
 def compute_formula(formula: Formula, base: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The outputs of a formula, each rounded as it is shown before the next uses it. Raises Uncomputable."""
-    values = {**base, **inputs}
-    for name, expression in formula.lets:
-        values[name] = expression.run(_no_cells, _no_cells, values)
+    return _outputs(formula, _add_lets(formula, {**base, **inputs}))
+
+
+def _outputs(formula: Formula, values: dict[str, Any]) -> dict[str, Any]:
     outputs: dict[str, Any] = {}
     for output in formula.outputs:
         value = output.value.run(_no_cells, _no_cells, values)
@@ -53,17 +54,16 @@ def sweep(run: Run) -> dict[str, Any]:
     for number in range(steps):
         value = low + (high - low) * number / (steps - 1)
         value = round(value) if spec.kind == "integer" else round(value, max(spec.decimals, 4))
-        values = {**run.values, name: value}
-        _check_formula_rules(run, formula, _with_lets(formula, values))
-        rows.append({name: value, **compute_formula(formula, values, {})})
+        values = _add_lets(formula, {**run.values, name: value})
+        _check_formula_rules(run, formula, values)
+        rows.append({name: value, **_outputs(formula, values)})
     return {"results": rows}
 
 
-def _with_lets(formula: Formula, values: Mapping[str, Any]) -> dict[str, Any]:
-    full = dict(values)
+def _add_lets(formula: Formula, values: dict[str, Any]) -> dict[str, Any]:
     for name, expression in formula.lets:
-        full[name] = expression.run(_no_cells, _no_cells, full)
-    return full
+        values[name] = expression.run(_no_cells, _no_cells, values)
+    return values
 
 
 def solve(run: Run) -> dict[str, Any]:
@@ -92,11 +92,11 @@ def solve(run: Run) -> dict[str, Any]:
         else:
             high = middle
     found = shown((low + high) / 2)
-    _check_formula_rules(run, formula, _with_lets(formula, {**run.values, name: found}))
+    _check_formula_rules(run, formula, _add_lets(formula, {**run.values, name: found}))
     return {name: found + 0}
 
 
 def _first_output(formula: Formula, values: Mapping[str, Any], name: str, value: float) -> float | None:
-    full = _with_lets(formula, {**values, name: value})
+    full = _add_lets(formula, {**values, name: value})
     result = formula.outputs[0].value.run(_no_cells, _no_cells, full)
     return None if result is None else float(result)

@@ -137,14 +137,6 @@ FUNCTIONS: Mapping[str, Function] = {
 }
 
 
-def _binary(run: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    return lambda a, b: None if a is None or b is None else run(a, b)
-
-
-def _ordered(run: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    return lambda a, b: a is not None and b is not None and run(a, b)
-
-
 def _divide(a: float, b: float) -> float | None:
     if a is None or b is None:
         return None
@@ -221,18 +213,18 @@ def _average(values: Iterable[Any]) -> float | None:
 RUNTIME: Mapping[str, Any] = {
     **{f"_f_{name}": function.run for name, function in FUNCTIONS.items()},
     "bool": bool,
-    "_add": _binary(lambda a, b: a + b),
-    "_sub": _binary(lambda a, b: a - b),
-    "_mul": _binary(lambda a, b: a * b),
+    "_add": lambda a, b: None if a is None or b is None else a + b,
+    "_sub": lambda a, b: None if a is None or b is None else a - b,
+    "_mul": lambda a, b: None if a is None or b is None else a * b,
     "_neg": _null(lambda a: -a),
     "_div": _divide,
     "_floordiv": lambda a, b: None if _divide(a, b) is None else math.floor(a // b),
     "_mod": _modulo,
     "_pow": _power,
-    "_lt": _ordered(lambda a, b: a < b),
-    "_le": _ordered(lambda a, b: a <= b),
-    "_gt": _ordered(lambda a, b: a > b),
-    "_ge": _ordered(lambda a, b: a >= b),
+    "_lt": lambda a, b: a is not None and b is not None and a < b,
+    "_le": lambda a, b: a is not None and b is not None and a <= b,
+    "_gt": lambda a, b: a is not None and b is not None and a > b,
+    "_ge": lambda a, b: a is not None and b is not None and a >= b,
     "_part": lambda value, name: None if value is None else value.get(name),
     "_count": lambda values: sum(1 for _ in values),
     "_sum": lambda values: sum(_known(values)),

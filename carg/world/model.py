@@ -149,10 +149,10 @@ class Input:
     role: str = "value"
     of: str | None = None
     """For filters, the field they test."""
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        return self.spec.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.spec.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,12 +138,12 @@ def due_records(setting: Setting, state: State, operation: Operation) -> list[st
     """The records on which time has made the action due."""
     assert operation.due is not None
     resource = setting.world.resources[operation.subject]
+    table, life = state.tables[resource.name], resource.life if operation.moves_from else None
+    able = [key for key, record in table.items() if record[life] in operation.moves_from] if life else table
     frame, found = Frame(state.tables), []
     low, high = operation.due.days
     values = {**setting.base, "now": state.now, "today": state.now // DAY_S}
-    for key, record in state.tables[resource.name].items():
-        if operation.moves_from and resource.life and record[resource.life] not in operation.moves_from:
-            continue
+    for key in able:
         values[resource.name] = key
         after = operation.due.after.run(frame.get, frame.scan, values)
         if after is None:
@@ -151,9 +151,11 @@ def due_records(setting: Setting, state: State, operation: Operation) -> list[st
         start = after * DAY_S if operation.due.after.type.kind == "date" else after
         if state.now < start + low * DAY_S:
             continue
-        wait = low + (high - low) * (int(digest(key, operation.name)[:4], 16) / 65536)
-        if state.now >= start + wait * DAY_S:
-            found.append(key)
+        if state.now < start + high * DAY_S:
+            wait = low + (high - low) * (int(digest(key, operation.name)[:4], 16) / 65536)
+            if state.now < start + wait * DAY_S:
+                continue
+        found.append(key)
     return sorted(found)
 
 

@@ -107,7 +107,7 @@ class Run:
             raise Uncomputable(f"{fault} has no value") from fault
 
     def _named(self, expression: Expression) -> Reads:
-        if not self.sources:
+        if expression.names.isdisjoint(self.sources) and not expression.was:
             return ()
         names = [*sorted(expression.names & self.sources.keys()), *(name for name, _ in expression.was)]
         return tuple(read for name in names for read in self.sources.get(name, ()))
@@ -137,10 +137,10 @@ class Run:
         del self.frame.reads[start:]
         return Refused(Refusal(rule.code, rule.fault, rule.status, rule.field, rule.words, shown))
 
-    def check(self, rules: Iterable[Rule], *faults: str) -> None:
-        """Refuse by the first rule of these classes that does not hold."""
+    def check(self, rules: Iterable[Rule], fault: str) -> None:
+        """Refuse by the first rule of this class that does not hold."""
         for rule in rules:
-            if rule.fault in faults:
+            if rule.fault == fault:
                 self.trace.rules.append(rule.code)
                 if not self.holds(rule):
                     raise self.refuse(rule)
@@ -190,13 +190,12 @@ class Run:
 
     def check_forbidden(self, missing: Refusal | None) -> None:
         """Refuse what is forbidden; rules that read records stand back where one of those named is missing."""
-        lets = {name for name, _ in self.operation.lets} - self.values.keys()
-        free = [
-            rule
-            for rule in self.operation.rules
-            if missing is None or not (rule.that.cells or rule.that.tables or rule.that.names & lets)
-        ]
-        self.check(free, "state.forbidden")
+        rules = self.operation.rules
+        if missing is not None:
+            lets = {name for name, _ in self.operation.lets} - self.values.keys()
+            free = (rule for rule in rules if not (rule.that.cells or rule.that.tables or rule.that.names & lets))
+            rules = tuple(free)
+        self.check(rules, "state.forbidden")
 
     def check_role(self) -> None:
         """Refuse a caller whose role the operation is not for."""

@@ -63,13 +63,12 @@ def check_always(run: Run) -> None:
     """Refuse changes that leave a written record, or one it refers to, against what must always hold."""
     resources = run.setting.world.resources
     seen: dict[tuple[str, str], None] = {}
-    for change in run.overlay.changes():
-        if change.record is None:
-            continue
-        seen[(change.table, change.id)] = None
-        for spec in resources[change.table].fields.values():
-            if spec.kind == "ref" and spec.of is not None and change.record.get(spec.name) is not None:
-                seen[(spec.of, change.record[spec.name])] = None
+    for table, rows in run.overlay.over.items():
+        refs = [(spec.of, spec.name) for spec in resources[table].fields.values() if spec.kind == "ref" and spec.of]
+        for key, record in rows.items():
+            if record is not None:
+                seen[table, key] = None
+                seen |= {(of, record[name]): None for of, name in refs if record.get(name) is not None}
     for table, key in seen:
         for rule, read in run.setting.always[table]:
             if not read & run.touched:

@@ -116,7 +116,8 @@ def draw_view(
         whole = [(name, key) for key in sorted(state.tables.get(name, {}))]
         if name in tables and sum(sizes.get(cell, 0) for cell in whole) <= budget * 2 // 3:
             wanted += whole
-    others = [cell for cell in sizes if cell not in set(wanted)]
+    known = set(wanted)
+    others = [cell for cell in sizes if cell not in known]
     rng.shuffle(others)
     chosen: dict[tuple[str, str], None] = {}
     used = 0
