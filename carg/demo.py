@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,17 @@ N_JUDGED = 40
 """Answers of the trained model that are judged; the share is rough, and said to be."""
 EVAL_ROWS = 8
 """Packed rows measured of each held-out split: all of them would take as long as the training."""
-ROOM = 600
-"""Tokens that must be left in the context for an answer."""
+ANSWER_TOKENS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """How the trained model did on calls of tools it never saw: counts of answers, and one example."""
+    """How the trained model did on calls of tools it never saw: counts of answers, and the best of them."""
 
     asked: int
     readable: int
-    valid: int
     same_outcome: int
+    true: int
     exact: int
     call: str
     truth: str
@@ -70,80 +70,37 @@ def show_demo(screen: Screen, run: Path, *, exchanges: int, minutes: float, seed
 
 
 def judge_model(run: Path, model: Path, n_judged: int = N_JUDGED) -> Judged | None:
-    """The model's answers to the first calls of held-out rows, decoded as in `carg simulate`; None without such."""
-    from carg.gtm.decode import answer, load_gtm
-    from carg.gtm.tokens import prompt_ids
-    from carg.scene import open_book
-    from carg.shards import read_rows
+    """The model's answers to first calls of held-out rows, as `carg evaluate` judges them; None without such."""
+    from carg.evaluation.answering import Asking, ask_model
+    from carg.evaluation.items import read_items, splits_of
+    from carg.evaluation.verdicts import judge
 
-    gtm = load_gtm(model)
-    most = gtm.model.config.max_position_embeddings - ROOM
-    chosen: list[dict[str, Any]] = []
-    for split in ("test_tools", "test_domains", "validation"):
-        for row in read_rows(run / "dataset", "simulator", split):
-            fits = row["messages"][2]["train"] and len(prompt_ids(gtm.tokenizer, [row["messages"][:2]])[0]) <= most
-            if fits and len(chosen) < n_judged:
-                chosen.append(row)
-    if not chosen:
+    splits = [split for split in splits_of(run / "dataset") if split != "train"]
+    if not splits:
         return None
-    asked = [_read_asked(open_book(run), row) for row in chosen]
-    texts = answer(
-        gtm, [row["messages"][:2] for row in chosen], max_new_tokens=ROOM - 100, schema=[a.schema for a in asked]
-    )
-    return _judge(chosen, asked, texts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    convention: Any
-    definition: Any
-    schema: Any
-    ok: bool
-
-
-def _read_asked(book: Any, row: dict[str, Any]) -> _Asked:
-    import orjson
-
-    from carg.world.answers import answer_schema
-    from carg.world.replay import service_of
-    from carg.world.syntax import parse_call
-
-    meta = orjson.loads(row["meta"])
-    service = service_of(book.instances[meta["instance"]])
-    parsed = parse_call(service.convention, row["messages"][1]["content"], service.definitions)
-    definition = service.definitions.get(parsed.tool or "")
-    schema = answer_schema(service.convention, definition) if definition is not None else None
-    return _Asked(service.convention, definition, schema, meta["exchanges"][0]["ok"])
-
-
-def _judge(rows: list[dict[str, Any]], asked: list[_Asked], texts: list[str]) -> Judged:
-    from carg.errors import RecordError
-    from carg.schemas import is_valid
-    from carg.world.wording import read_response
-
-    counts = {"readable": 0, "valid": 0, "same": 0, "exact": 0}
-    scores = []
-    for row, item, text in zip(rows, asked, texts, strict=True):
-        found = set()
-        try:
-            response = read_response(item.convention, text, item.definition)
-            found.add("readable")
-            if not response.ok or item.definition is None or is_valid(item.definition.returns, response.body):
-                found.add("valid")
-                if response.ok == item.ok:
-                    found.add("same")
-        except RecordError:
-            pass
-        if text == row["messages"][2]["content"]:
-            found.add("exact")
-        for name in found:
-            counts[name] += 1
-        scores.append(len(found))
-    best = scores.index(max(scores))
-    call, truth = rows[best]["messages"][1]["content"], rows[best]["messages"][2]["content"]
+    first = [item for item in read_items(run, run / "dataset", splits, n_judged) if item.number == 0]
+    asked = sorted(first, key=lambda item: item.split == "validation")[:n_judged]
+    asking = Asking(sampling={"max_tokens": ANSWER_TOKENS})
+    answers = asyncio.run(ask_model(f"gtm:{model}", asked, run / "evaluation", asking))
+    judged = [(item, answers.said[item.id].text) for item in asked if item.id in answers.said]
+    scores = [{name: got for name, (got, _) in judge(item, text).scores.items()} for item, text in judged]
+    if not scores:
+        return None
+    best, said = judged[max(range(len(scores)), key=lambda at: sum(scores[at].values()))]
     return Judged(
-        len(rows), counts["readable"], counts["valid"], counts["same"], counts["exact"], call, truth, texts[best]
+        asked=len(scores),
+        readable=sum(found.get("format") == 1 for found in scores),
+        same_outcome=sum(found.get("format") == 1 and _same_outcome(found) for found in scores),
+        true=sum(found["truth"] == 1 for found in scores),
+        exact=sum(found["exact"] == 1 for found in scores),
+        call=best.messages[-1]["content"],
+        truth=best.exchange.response.text,
+        answer=said,
     )
+
+
+def _same_outcome(found: dict[str, float]) -> bool:
+    return found.get("recall", 1) == 1 and found.get("false_alarms", 0) == 0
 
 
 def _last_screen(
@@ -181,6 +138,7 @@ def _last_screen(
     screen.result("")
     screen.result("Try next:")
     screen.result(f"  carg simulate --run {run} --backend world --backend gtm:{run}/model")
+    screen.result(f"  carg evaluate {run}/dataset -b gtm:{run}/model -b nearest -b twin -b world")
     screen.result(f"  carg stats tools --run {run}")
     screen.result("  carg finetune --run RUN --base Qwen/Qwen2.5-1.5B     (on a GPU, with more exchanges)")
 
@@ -191,9 +149,10 @@ def _show_judged(screen: Screen, judged: Judged) -> None:
     screen.result(f"the world answers:\n  {_short(judged.truth)}")
     screen.result(f"the tiny model answers:\n  {_short(judged.answer)}")
     screen.result(
-        f"Of {judged.asked} such calls it answered {judged.readable} readably, {judged.valid} in a valid form (a "
-        f"grammar holds it to the form where answers are JSON), {judged.same_outcome} with the right outcome, "
-        f"{judged.exact} exactly. This is the best of them. Minutes of training teach the form, not the work: "
+        f"Of {judged.asked} such calls it answered {judged.readable} readably (a grammar holds it to the form where "
+        f"answers are JSON), {judged.same_outcome} with the right outcome, {judged.true} rightly in all that is "
+        f"determined, {judged.exact} letter for letter. This is the best of them. Minutes of training teach the form, "
+        "not the work: "
         "that is what the data, a "
         "1.5 B model and a GPU are for."
     )

@@ -70,7 +70,9 @@ class Answers:
     width: int = 1
 
 
-async def ask_model(backend: str, items: Sequence[Item], folder: Path, asking: Asking, on_count: OnCount) -> Answers:
+async def ask_model(
+    backend: str, items: Sequence[Item], folder: Path, asking: Asking, on_count: OnCount = lambda _n: None
+) -> Answers:
     """A model's answers, from its journal where they are there. A call that is given up stays unanswered."""
     is_local = backend.startswith("gtm:")
     width = LOCAL_WIDTH if is_local else asking.width

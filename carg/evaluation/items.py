@@ -17,6 +17,7 @@ from carg.records import Definition, Exchange, Json, Opening, Response, Session,
 from carg.render import user_text
 from carg.scene import Scene, count_parts, open_book
 from carg.shards import read_rows
+from carg.splits import SPLITS
 from carg.store import read_records
 from carg.world.knowledge import Knowledge
 from carg.world.replay import replay_answers, start_state
@@ -65,7 +66,7 @@ def read_items(run: Path, dataset: Path, splits: Sequence[str], limit: int) -> l
     Without `splits`: those of HELD_OUT that the dataset has. Raises StoreError or ConfigError where the dataset is
     empty, lacks a split, or lies beside no run of its own.
     """
-    found = [split for split in HELD_OUT if any((dataset / "simulator").glob(f"{split}-*.parquet"))]
+    found = [split for split in splits_of(dataset) if split in HELD_OUT]
     if not dataset.is_dir():
         raise StoreError(f"{dataset}: no such dataset", "run `carg filter` first, or name the folder of a dataset")
     if not splits and not found:
@@ -73,6 +74,11 @@ def read_items(run: Path, dataset: Path, splits: Sequence[str], limit: int) -> l
     rows = [row for split in dict.fromkeys(splits or found) for row in _choose_rows(dataset, split, limit)]
     scenes = _find_scenes(run, dataset, {row["meta"]["session"] for row in rows})
     return [item for row in rows for item in _items_of(row, scenes.get(row["meta"]["session"]), run, dataset)]
+
+
+def splits_of(dataset: Path) -> list[str]:
+    """The splits of simulator rows that a dataset has."""
+    return [split for split in SPLITS if any((dataset / "simulator").glob(f"{split}-*.parquet"))]
 
 
 def _choose_rows(dataset: Path, split: str, limit: int) -> list[dict[str, Any]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from carg.records import Exchange, Json, Response, Session, canonical
+from carg.evaluation.verdicts import compare_bodies
+from carg.records import Exchange, Json, Response, Session
 from carg.scene import Scene
 from carg.schemas import is_valid
 from carg.stages.teacher import read_answer
-from carg.stages.telling import scalars
 from carg.stats import Table, share
 
 
@@ -38,7 +38,7 @@ class _Line:
             self.fault += error is not None and error.code == wanted.error.code
             self.place += error is not None and (error.code, error.field) == (wanted.error.code, wanted.error.field)
         if wanted.ok:
-            values, right = compare_values(wanted.body, given.body if given.ok else None, invented)
+            right, values, _ = compare_bodies(wanted.body, given.body if given.ok else None, invented)
             self.values += values
             self.right += right
 
@@ -88,14 +88,6 @@ def kinds_of(exchange: Exchange) -> Iterator[str]:
         yield call.violates[0].fault
     else:
         yield call.lookalike or "valid"
-
-
-def compare_values(truth: Json, said: Json, invented: Iterable[str]) -> tuple[int, int]:
-    """How many scalars of a true body are determined, and how many of these stand in the other body alike."""
-    skipped = set(invented)
-    given = {pointer: canonical(value) for pointer, value in scalars(said)}
-    whole = [(pointer, canonical(value)) for pointer, value in scalars(truth) if pointer not in skipped]
-    return len(whole), sum(given.get(pointer) == value for pointer, value in whole)
 
 
 def _reads(response: Response, schema: dict[str, Json] | None) -> bool:
