@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import TracebackType
 
 _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 class Gate:
@@ -94,16 +97,13 @@ class Pace:
         return 0.0
 
     def learn(self, headers: Mapping[str, str], n_tokens: int = 0) -> None:
-        """Takes the x-ratelimit-* headers (names in lower case) of an answer that took `n_tokens`.
+        """Takes the headers (names in lower case) of an answer that took `n_tokens`.
 
         While a limit is far, nothing is held back. When less than a tenth is left, calls go as the server's bucket
         fills again: what was taken from it comes back within the time named by reset.
         """
-        for scarce, share in (("requests", 1), ("tokens", max(1, n_tokens))):
-            left, limit = (_number(headers.get(f"x-ratelimit-{name}-{scarce}")) for name in ("remaining", "limit"))
-            reset_s = read_duration(headers.get(f"x-ratelimit-reset-{scarce}", ""))
-            if left is None or reset_s is None:
-                continue
+        for scarce, left, limit, reset_s in limits_of(headers):
+            share = max(1, n_tokens) if "tokens" in scarce else 1
             is_low = left < self.LOW * limit if limit else left < 2 * share
             taken = limit - left if limit else share
             self._steps.pop(scarce, None)
@@ -116,10 +116,27 @@ class Pace:
             self._free_at += 60 * n_tokens / self.tpm
 
 
+def limits_of(headers: Mapping[str, str]) -> Iterator[tuple[str, float, float | None, float]]:
+    """What is scarce, how much is left, of how much (None: not told), and the seconds until it is full again.
+
+    As OpenAI and most others write them, and as Anthropic does. Names in `headers` are in lower case.
+    """
+    for scarce in ("requests", "tokens", "input-tokens", "output-tokens"):
+        for pattern in (f"x-ratelimit-{{}}-{scarce}", f"anthropic-ratelimit-{scarce}-{{}}"):
+            if (left := _number(headers.get(pattern.format("remaining")))) is None:
+                continue
+            reset_s = read_duration(headers.get(pattern.format("reset"), ""))
+            if reset_s is not None:
+                yield scarce, left, _number(headers.get(pattern.format("limit"))), reset_s
+
+
 def read_duration(text: str) -> float | None:
-    """Seconds of a text such as 6m0s, 1.2s, 12ms or 59; None where it is none."""
+    """Seconds of a text such as 6m0s, 1.2s, 12ms or 59, or until a time such as 2026-01-01T00:00:00Z; else None."""
     if (plain := _number(text)) is not None:
         return plain
+    if _MOMENT.match(text):
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            return max(0.0, (datetime.fromisoformat(text) - datetime.now(UTC)).total_seconds())
     found = re.findall(r"(\d+\.?\d*)(ms|[dhms])", text)
     if not found or "".join(number + unit for number, unit in found) != text:
         return None

@@ -34,10 +34,19 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
         yield running
 
 
-@pytest.fixture(params=["litellm", "direct"])
-def road(request: pytest.FixtureRequest, server: Loopback) -> str | None:
-    """The api_base that the direct road is given; None for litellm, which finds it in its own variable."""
+@pytest.fixture(params=["litellm", "translated", "direct"])
+def road(request: pytest.FixtureRequest, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """The api_base that the direct road is given; None for litellm's, which find it in litellm's own variable."""
+    monkeypatch.setenv("CARG_LITELLM", "full" if request.param == "litellm" else "")
     return server.url if request.param == "direct" else None
+
+
+@pytest.fixture
+def gtm(tmp_path: Path) -> str:
+    """The name of a backend whose folder looks like one of `carg finetune`."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    return f"gtm:{tmp_path / 'mine'}"
 
 
 def with_backend(
@@ -148,9 +157,12 @@ def test_an_unreachable_server_is_retryable(monkeypatch: pytest.MonkeyPatch) -> 
         assert fault.retryable
 
 
-@pytest.mark.parametrize(("model", "api_base"), [("gpt-99", None), ("world", None), ("m", "ftp://x"), ("m", "x:1")])
+@pytest.mark.parametrize(
+    ("model", "api_base"),
+    [("gpt-99", None), ("world", None), ("gtm:NOSUCH", None), ("m", "ftp://x"), ("m", "x:1"), ("m@http://", None)],
+)
 def test_names_that_are_no_backend_are_refused_at_once(model: str, api_base: str | None) -> None:
-    """An unknown provider, the worlds, and addresses that are none are settings to mend."""
+    """An unknown provider, the worlds, a folder without a model, and addresses that are none are settings to mend."""
     with pytest.raises(ConfigError) as caught:
         with_backend(api_base, lambda backend: backend.complete(REQUEST), model=model)
 
@@ -209,7 +221,7 @@ def test_a_replay_misses_by_name(tmp_path: Path) -> None:
         with_backend(None, lambda backend: backend.complete(REQUEST), model="replay:nowhere")
 
 
-def test_a_gtm_decodes_what_waits_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gtm_decodes_what_waits_together(monkeypatch: pytest.MonkeyPatch, gtm: str) -> None:
     """What waits goes together whatever its sampling, what comes later joins; cut answers and tokens are told."""
     batches: list[list[tuple[float, int, int]]] = []
 
@@ -238,7 +250,7 @@ def test_a_gtm_decodes_what_waits_together(monkeypatch: pytest.MonkeyPatch) -> N
         together = await asyncio.gather(*map(backend.complete, requests), return_exceptions=True)
         return [*together, await backend.complete(asked("later"))]
 
-    replies = with_backend(None, work, model="gtm:models/mine")
+    replies = with_backend(None, work, model=gtm)
 
     told = [(r.text, r.finish_reason, r.tokens_in, r.tokens_out) for r in (replies[0], replies[1], replies[3])]
     assert told == [("mine: a", "stop", 5, 7), ("mine: cut", "length", 5, 7), ("mine: later", "stop", 5, 7)]
@@ -250,7 +262,7 @@ ASKED = ("messages", "schema", "max_new_tokens", "temperature", "seed")
 
 
 @pytest.mark.parametrize("broken", ["load_gtm", "serve"])
-def test_a_fault_of_a_gtm_reaches_all_who_wait(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+def test_a_fault_of_a_gtm_reaches_all_who_wait(monkeypatch: pytest.MonkeyPatch, gtm: str, broken: str) -> None:
     """Whether it cannot be loaded or breaks at work: nobody waits for ever, and the next request tries anew."""
 
     def fail(*_: Any) -> None:
@@ -272,7 +284,7 @@ def test_a_fault_of_a_gtm_reaches_all_who_wait(monkeypatch: pytest.MonkeyPatch, 
             *await asyncio.gather(backend.complete(REQUEST), return_exceptions=True),
         ]
 
-    faults = with_backend(None, work, model="gtm:models/mine")
+    faults = with_backend(None, work, model=gtm)
 
     assert [str(fault) for fault in faults] == ["broken"] * 3
 

@@ -1,7 +1,8 @@
 """What answers a request: one Protocol, the values it passes, and `open_backend`, which finds one by name.
 
-    openai/gpt-5-mini, anthropic/..., ...   chat: any provider, through litellm
-    the same with --api-base URL            chat: an OpenAI-compatible server over plain HTTP
+    openai/gpt-5-mini, anthropic/..., ...   translated: litellm's translation over our own session, where it is proved
+                                            chat: any other provider, through litellm's client
+    MODEL@URL, MODEL with --api-base URL    direct: an OpenAI-compatible server over plain HTTP
     replay:FILE                             replay: the replies of a recorded run
     gtm:DIR                                 gtm: a trained tool model on this machine
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from carg.config import split_address
 from carg.errors import ConfigError
 from carg.pacing import Pace
 from carg.records import Json, digest
@@ -44,7 +46,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer as it came. Tokens are as the server counts them; `cost` is in US dollars, None where unknown."""
+    """One answer as it came. Tokens are as the server counts them; `cost` is in US dollars, None where unknown.
+
+    `thought`: the server sent the model's reasoning apart from the text; it is not kept.
+    """
 
     text: str
     finish_reason: str
@@ -52,6 +57,7 @@ class Reply:
     tokens_out: int
     cost: float | None
     model: str
+    thought: bool = False
 
 
 class Backend(Protocol):
@@ -66,8 +72,9 @@ class Backend(Protocol):
 async def open_backend(name: str, *, api_base: str | None = None, pace: Pace | None = None) -> AsyncIterator[Backend]:
     """The backend of that name, for as long as the block runs. Raises ConfigError when it cannot be one.
 
-    `pace` learns the limits that a server tells, where it is spoken to directly.
+    `pace` learns the limits that a server tells.
     """
+    model, address = split_address(name)
     async with contextlib.AsyncExitStack() as stack:
         match name.partition(":"):
             case ("world", _, _):
@@ -79,12 +86,22 @@ async def open_backend(name: str, *, api_base: str | None = None, pace: Pace | N
             case ("gtm", ":", folder):
                 from carg.backends.gtm import Gtm
 
+                if not (Path(folder) / "config.json").is_file():
+                    raise ConfigError(f"backend {name}: no model in {folder!r}", "name a folder of `carg finetune`")
                 yield await stack.enter_async_context(contextlib.aclosing(Gtm(Path(folder))))
+            case _ if address:
+                from carg.backends.direct import Direct, key_name_of
+
+                direct = Direct(model, address, pace, key_name=key_name_of(address))
+                yield await stack.enter_async_context(contextlib.aclosing(direct))
             case _ if api_base:
                 from carg.backends.direct import Direct
 
                 yield await stack.enter_async_context(contextlib.aclosing(Direct(name, api_base, pace)))
             case _:
                 from carg.backends.chat import Chat
+                from carg.backends.translated import translated
 
-                yield await stack.enter_async_context(contextlib.aclosing(Chat(name)))
+                pace = pace or Pace()
+                chat = Chat(name, pace)
+                yield await stack.enter_async_context(contextlib.aclosing(translated(chat, pace) or chat))

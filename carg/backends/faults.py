@@ -1,6 +1,6 @@
 """What a server's refusal means for the run: wait and ask again, give up this record, or stop the whole run.
 
-    401 403 404, unknown provider    ConfigError    no request of the run will be answered
+    3xx 401 403 404                  ConfigError    no request of the run will be answered
     402, a spent quota               TryLater       the same command goes on when the account is filled
     429                              RateLimited    ask again after the time the server names
     408 425 5xx, broken connection   BackendError   retryable
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from carg.errors import BackendError, CargError, ConfigError, RateLimited, TryLater
-from carg.pacing import read_duration
+from carg.pacing import limits_of
 
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 _SECRET_TEXT = re.compile(r"\b(?:sk|pk|hf|gsk|xai|key)[-_][A-Za-z0-9_*-]{6,}|(?<=Bearer )\S+")
@@ -35,6 +35,8 @@ def refusal(
         return ConfigError(quoted, f"the server refuses the key: set {key_name} to one that is allowed this model")
     if status == 404:
         return ConfigError(quoted, "the server knows no such model or path: check --backend and --api-base")
+    if 300 <= status < 400:
+        return ConfigError(quoted, "the server has moved: name its new address")
     if status == 402 or code in _SPENT:
         return TryLater(quoted, "the account has no credit left: fill it up, then run the same command again")
     if status == 429:
@@ -66,10 +68,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _reset_of_spent(headers: Mapping[str, str]) -> float | None:
-    """Seconds until a spent x-ratelimit limit is filled again; None where none is said to be spent."""
-    spent = [name for name in ("requests", "tokens") if _number(headers.get(f"x-ratelimit-remaining-{name}", "")) == 0]
-    waits = [read_duration(headers.get(f"x-ratelimit-reset-{name}", "")) for name in spent]
-    return max((wait for wait in waits if wait is not None), default=None)
+    """Seconds until a spent limit is filled again; None where none is said to be spent."""
+    return max((reset_s for _, left, _, reset_s in limits_of(headers) if left == 0), default=None)
 
 
 def without_keys(text: str) -> str:

@@ -28,9 +28,8 @@ class Replay:
                 "it was recorded with other prompts, seeds or settings: record it again",
             )
         entry = read_entry(self._fd, offset, self.path)
-        return Reply(
-            entry["text"], entry["finish_reason"], entry["tokens_in"], entry["tokens_out"], 0.0, entry["model"]
-        )
+        told = {name: entry[name] for name in ("text", "finish_reason", "tokens_in", "tokens_out", "model")}
+        return Reply(**told, cost=0.0, thought=entry.get("thought", False))
 
     def close(self) -> None:
         """Closes the journal."""
