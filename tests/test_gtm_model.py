@@ -160,6 +160,50 @@ def test_varlen_kernel_of_any_version_is_called_rightly(
     assert torch.allclose(got, want, atol=1e-6)
 
 
+def whole_row_kernel(query: Tensor, key: Tensor, value: Tensor, seams: attention.Seams, scaling: float) -> Tensor:
+    """What the CUDA kernel computes, by a mask; it takes half precision alone, as that does."""
+    assert query.dtype == key.dtype == value.dtype == torch.bfloat16
+    places = torch.arange(len(query))
+    document = torch.searchsorted(seams.ends, places, right=True)
+    seen = (document[:, None] == document) & (places[:, None] >= places)
+    rows = (part.transpose(0, 1)[None] for part in (query, key, value))
+    found = torch.nn.functional.scaled_dot_product_attention(*rows, attn_mask=seen, scale=scaling, enable_gqa=True)
+    return found[0].transpose(0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # dynamo looks at it
+def test_layers_are_compiled_once_for_all_rows(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on CUDA: rows of one width but other seams make no layer compile again, and the loss is that of the plain way.
+
+    Layers get bf16 under autocast, where the rotation leaves query and key in fp32.
+    """
+    from torch._dynamo.testing import CompileCounter
+
+    monkeypatch.setattr(attention, "find_kernel", lambda: whole_row_kernel)
+    torch._dynamo.reset()
+    made = model.Learner(model.make_model("tiny", tokenizer, context=64, seed=3))
+    counter = CompileCounter()
+    rows = [row_of(draw(*lengths)) for lengths in ((20, 30, 14), (64,), (10, 10, 10, 10, 10, 14), (1, 63))]
+    counts, losses = [], []
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = [made(row, longest=64).loss.item() for row in rows]
+        for layer in made.model.get_decoder().layers:
+            layer.compile(dynamic=False, backend=counter)
+        for row in rows:
+            score = made(row, longest=64, n_slots=8)
+            score.objective.backward()
+            counts.append(counter.frame_count)
+            losses.append(score.loss.item())
+
+    assert counts[0] > 0
+    assert set(counts) == {counts[0]}
+    assert losses == pytest.approx(plain, rel=0.01)
+    torch._dynamo.reset()
+    monkeypatch.undo()
+    attention.register()
+
+
 @pytest.mark.parametrize(
     ("preset", "low", "high"), [("tiny", 0.9e6, 1.1e6), ("small", 50e6, 70e6), ("1.5b", 1.5e9, 1.6e9)]
 )

@@ -110,6 +110,9 @@ def resolve(settings: FinetuneSettings) -> FinetuneSettings:
         defaults["lr"] = _LORA_LR
     if settings.context and not settings.row_tokens:
         defaults["row_tokens"] = max(defaults["row_tokens"], settings.context)
+    if settings.batch_tokens and not settings.row_tokens:
+        defaults["row_tokens"] = max(min(defaults["row_tokens"], settings.batch_tokens), settings.context or 0)
+        defaults["context"] = min(defaults["context"], defaults["row_tokens"])
     if settings.row_tokens and not settings.context:
         defaults["context"] = min(defaults["context"], settings.row_tokens)
     row_tokens = settings.row_tokens or defaults["row_tokens"]
