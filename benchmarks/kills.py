@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,19 +124,23 @@ def main() -> None:
         for at in range(given.kills):
             kind = rng.choice([kind for kind in KINDS if events.get(kind)])
             number = rng.randint(1, events[kind])
-            config, before = prepare(folder, f"k{at}", server.url, given), server.n_paid
-            killed = visit(config, kind, number)[0] == -signal.SIGKILL
+            while True:  # Syncs go by the clock: where there were fewer this time, an earlier one is taken.
+                config, before = prepare(folder, f"k{at}", server.url, given), server.n_paid
+                if visit(config, kind, number)[0] == -signal.SIGKILL:
+                    break
+                shutil.rmtree(folder / f"k{at}")
+                number = max(1, number // 2)
             ended = visit(config)[0]
             found = judge(folder / f"k{at}")
             again = server.n_paid - before - n_quiet
             lost, doubled = set(truth["slots"]) - set(found["slots"]), len(found["slots"]) - len(set(found["slots"]))
             twice = len(found["ids"]) - len(set(found["ids"]))
             same = {stage: truth[stage] == found[stage] for stage in ("expand", "generate")}
-            sound = killed and ended == 0 and again <= given.width and not lost and not doubled and not twice
+            sound = ended == 0 and again <= given.width and not lost and not doubled and not twice
             sound = sound and all(same.values()) and sorted(truth["ids"]) == sorted(found["ids"])
             bad += not sound
             print(
-                f"{at + 1:2} {kind} {number} of {events[kind]}: killed {killed}, then exit {ended}; paid again {again}, "
+                f"{at + 1:2} {kind} {number} of {events[kind]}: killed, then exit {ended}; paid again {again}, "
                 f"slots lost {len(lost)}, doubled {doubled}, ids doubled {twice}; "
                 f"digest and reasons the same {same['expand'] and same['generate']}{'' if sound else '  <-- NOT SOUND'}"
             )
