@@ -257,7 +257,7 @@ def expand(carg: Carg, run: Path, server: Loopback, *more: object) -> tuple[int,
 def test_too_many_failed_slots_are_exit_3_with_a_manifest(
     server: Loopback, seeds: Path, tmp_path: Path, carg: Carg
 ) -> None:
-    """Failures are data: the stage is whole, its manifest says how many; exit 3 each time, for too few tools where they are allowed."""
+    """Failures are data: the stage is whole, its manifest says how many; exit 3 each time, also when allowed."""
     server.shares = {"nonsense": 1.0}
 
     code, out, err = expand(carg, tmp_path / "run", server)
