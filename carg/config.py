@@ -12,6 +12,7 @@ A stage is walked when its table is there. Nothing is read here but the file: no
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 import tomllib
@@ -27,6 +28,20 @@ STAGES = ("expand", "generate", "filter", "finetune")
 
 _SHARE = re.compile(r"(.+)=(\d*\.?\d+)")
 _ADDRESS = re.compile(r"(.+?)@(https?://.+)")
+_OURS = {
+    "api_key",
+    "api_base",
+    "base_url",
+    "timeout",
+    "max_retries",
+    "num_retries",
+    "model",
+    "messages",
+    "response_format",
+    "stream",
+    "n",
+    "tools",
+}
 _MAY_BE_ZERO = {
     "seed",
     "temperature",
@@ -46,11 +61,13 @@ class Asking:
     """How a model is asked, and what it may cost."""
 
     backend: str = "world"
-    """world, a litellm model, replay:FILE, or several models by share: a=0.7,b=0.3."""
+    """world, a litellm model, MODEL@URL, replay:FILE, gtm:DIR, or several models by share: a=0.7,b@URL=0.3."""
     api_base: str | None = None
     width: int = 32
     """Calls in flight."""
     temperature: float | None = None
+    sampling: tuple[str, ...] = ()
+    """Further options of the model, NAME=VALUE: reasoning_effort=low, top_p=0.9."""
     rpm: float | None = None
     """Requests a minute that each model allows."""
     tpm: float | None = None
@@ -172,6 +189,23 @@ def shares_of(backend: str) -> dict[str, float]:
     return dict(sorted(shares.items(), key=lambda item: split_address(item[0])))
 
 
+def sampling_of(asking: Asking) -> dict[str, Any]:
+    """What the model is asked with, by name; values are JSON, or texts where they are none. Raises ConfigError."""
+    found: dict[str, Any] = {} if asking.temperature is None else {"temperature": asking.temperature}
+    for option in asking.sampling:
+        name, equals, value = option.partition("=")
+        if not name.isidentifier() or not equals or name in found:
+            said = "is given twice" if name in found else "is no NAME=VALUE"
+            raise ConfigError(f"sampling {option!r} {said}", "as in --sampling reasoning_effort=low")
+        if name in _OURS:
+            raise ConfigError(f"sampling {option!r}: carg sets {name} itself", "leave it out")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
 def split_address(backend: str) -> tuple[str, str]:
     """Model and address of MODEL@URL; no address where there is none."""
     found = _ADDRESS.fullmatch(backend)
@@ -192,6 +226,7 @@ def _read(kind: type[Settings], table: str, raw: Mapping[str, Any], faults: list
         values["asking"] = asking
         try:
             shares_of(asking.backend)
+            sampling_of(asking)
         except ConfigError as fault:
             faults.append(f"[{table}] {fault.message}")
     return kind(**values)

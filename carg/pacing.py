@@ -13,6 +13,11 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_LIMITS = [
+    (scarce, *(pattern.format(part) for part in ("remaining", "limit", "reset")))
+    for scarce in ("requests", "tokens", "input-tokens", "output-tokens")
+    for pattern in (f"x-ratelimit-{{}}-{scarce}", f"anthropic-ratelimit-{scarce}-{{}}")
+]
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
@@ -121,13 +126,11 @@ def limits_of(headers: Mapping[str, str]) -> Iterator[tuple[str, float, float | 
 
     As OpenAI and most others write them, and as Anthropic does. Names in `headers` are in lower case.
     """
-    for scarce in ("requests", "tokens", "input-tokens", "output-tokens"):
-        for pattern in (f"x-ratelimit-{{}}-{scarce}", f"anthropic-ratelimit-{scarce}-{{}}"):
-            if (left := _number(headers.get(pattern.format("remaining")))) is None:
-                continue
-            reset_s = read_duration(headers.get(pattern.format("reset"), ""))
+    for scarce, *names in _LIMITS:
+        if (left := _number(headers.get(names[0]))) is not None:
+            limit, reset_s = _number(headers.get(names[1])), read_duration(headers.get(names[2], ""))
             if reset_s is not None:
-                yield scarce, left, _number(headers.get(pattern.format("limit"))), reset_s
+                yield scarce, left, limit, reset_s
 
 
 def read_duration(text: str) -> float | None:
@@ -144,7 +147,9 @@ def read_duration(text: str) -> float | None:
 
 
 def _number(text: str | None) -> float | None:
+    if text is None:
+        return None
     try:
-        return max(0.0, float(text or ""))
+        return max(0.0, float(text))
     except ValueError:
         return None

@@ -43,6 +43,12 @@ class Loopback:
         self.delay_s = 0.0
         self.limits: dict[str, str] = {}
         """Headers of every answer, such as x-ratelimit-remaining-requests."""
+        self.moved = ""
+        """Where it sends all callers to, if anywhere."""
+        self.reasoning = ""
+        """What it sends as reasoning_content."""
+        self.last: Json = None
+        """The request it answered last."""
         self.paid: Counter[str] = Counter()
         """Full answers given, by digest of the messages."""
         self.n_asked = 0
@@ -65,6 +71,7 @@ class Loopback:
 
     async def _complete(self, request: web.Request, body: Json) -> web.StreamResponse:
         self.n_asked += 1
+        self.last = body
         self.with_schema += "response_format" in body
         key = hashlib.sha256(orjson.dumps(body["messages"])).hexdigest()
         self._tries[key] += 1
@@ -73,6 +80,8 @@ class Loopback:
         if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
             said = f"Incorrect API key provided: {request.headers.get('Authorization')}"
             return _error(401, said, "invalid_api_key")
+        if self.moved:
+            return web.Response(status=307, headers={"Location": self.moved})
         if body["model"] == "unknown":
             return _error(404, "The model `unknown` does not exist", "model_not_found")
         if "response_format" in body and not self.takes_schema:
@@ -106,6 +115,9 @@ class Loopback:
             "nonsense": '{"weather": "fine"}',
             "empty": "",
         }.get(kind, text)
+        message = {"role": "assistant", "content": text}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
         payload = self.raw or orjson.dumps(
             {
                 "id": "chatcmpl-1",
@@ -113,7 +125,7 @@ class Loopback:
                 "created": 1,
                 "model": body["model"],
                 "choices": [
-                    {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}},
+                    {"index": 0, "finish_reason": finish, "message": message},
                 ],
                 "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},
             }

@@ -18,6 +18,7 @@ from loopback import KEY, Loopback, serve
 from carg.backends import Backend, Reply, Request, open_backend
 from carg.backends.faults import refusal, retry_after, without_keys
 from carg.errors import BackendError, CargError, ConfigError, RateLimited, StoreError, TryLater
+from carg.pacing import Pace
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:pydantic\.")
 Got = TypeVar("Got")
@@ -175,6 +176,65 @@ def test_the_direct_road_sends_no_key_of_a_provider(server: Loopback, monkeypatc
     server.key = KEY
 
     assert "None" in error_of(server.url).message
+
+
+def test_each_server_gets_its_own_key_alone(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MODEL@URL sends the key of that host and port, and neither CARG_API_KEY nor a provider's."""
+    host, port = server.url.split("/")[2].split(":")
+    server.key = "sk-of-this-host-000"
+    fault = error_of(None, model=f"openai/gpt-5-mini@{server.url}")
+    name = f"CARG_API_KEY_{host.replace('.', '_')}_{port}"
+
+    assert "None" in fault.message
+    assert name in fault.hint
+    monkeypatch.setenv(name, server.key)
+    reply = with_backend("http://127.0.0.1:9/v1", lambda backend: backend.complete(REQUEST), model=f"m@{server.url}")
+    assert reply.text == '{"said":"hello"}'
+
+
+def test_no_redirect_is_followed(server: Loopback) -> None:
+    """A key would go to a host that nobody named; a server that has moved is a setting to mend."""
+    server.moved = "http://127.0.0.1:9/v1/chat/completions"
+    fault = error_of(server.url)
+
+    assert isinstance(fault, ConfigError)
+    assert "moved" in fault.hint
+
+
+def test_reasoning_apart_from_the_text_is_noted(road: str | None, server: Loopback) -> None:
+    """reasoning_content is neither part of the text nor lost from sight."""
+    server.reasoning = "Let me see."
+    reply = with_backend(road, lambda backend: backend.complete(REQUEST))
+
+    assert (reply.text, reply.thought) == ('{"said":"hello"}', True)
+
+
+def test_sampling_arrives(road: str | None, server: Loopback) -> None:
+    """reasoning_effort goes to the server as it was given."""
+    request = Request("calls", "d", REQUEST.messages, None, {"reasoning_effort": "low"})
+    with_backend(road, lambda backend: backend.complete(request))
+
+    assert server.last["reasoning_effort"] == "low"
+
+
+def test_limits_are_learned_on_every_road(road: str | None, server: Loopback) -> None:
+    """A server that says that its requests are used up slows the calls that follow."""
+    server.limits = {
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-reset-requests": "60s",
+    }
+    pace = Pace()
+
+    async def main() -> None:
+        async with open_backend("openai/gpt-5-mini", api_base=road, pace=pace) as backend:
+            await backend.complete(REQUEST)
+
+    asyncio.run(main())
+    waits = [pace.reserve() for _ in range(3)]
+
+    assert waits[0] == 0
+    assert waits[-1] > 0
 
 
 def test_the_direct_road_takes_an_address_without_a_path(server: Loopback) -> None:

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carg.config import Asking, Config, ExpandSettings, RunSettings, check_config, read_config, shares_of
+from carg.config import (
+    Asking,
+    Config,
+    ExpandSettings,
+    RunSettings,
+    check_config,
+    read_config,
+    sampling_of,
+    shares_of,
+    split_address,
+)
 from carg.errors import ConfigError
 
 WHOLE = """
@@ -144,3 +154,43 @@ def test_no_file_makes_it_crash(raw: dict[str, object]) -> None:
     if not faults and config.expand is not None:
         assert all(isinstance(name, str) for name in config.expand.domains)
         assert config.expand.tools is None or type(config.expand.tools) is int
+
+
+@pytest.mark.parametrize(
+    ("backend", "parts"),
+    [
+        ("m@http://gpu:8000/v1", ("m", "http://gpu:8000/v1")),
+        ("org/m@https://a.b", ("org/m", "https://a.b")),
+        ("openai/gpt-5-mini", ("openai/gpt-5-mini", "")),
+        ("@cf/meta/llama", ("@cf/meta/llama", "")),
+    ],
+)
+def test_a_model_may_have_a_server_of_its_own(backend: str, parts: tuple[str, str]) -> None:
+    """MODEL@URL, alone or with a share; an @ without an address is part of the name."""
+    assert split_address(backend) == parts
+    assert shares_of(f"{backend}=0.25,z=0.75") == {backend: 0.25, "z": 0.75}
+
+
+def test_an_address_does_not_change_the_order_of_models() -> None:
+    """So slots keep their models when a server moves."""
+    order = [[split_address(name)[0] for name in shares_of(f"b@http://{host}=0.5,a=0.5")] for host in ("x", "y:1")]
+
+    assert order == [["a", "b"]] * 2
+
+
+def test_sampling_is_read_as_json_or_text() -> None:
+    """Numbers, lists and flags as such, all else as text; the temperature among them."""
+    options = ("reasoning_effort=low", "top_p=0.9", 'stop=["a"]', "user=a=b")
+
+    found = sampling_of(Asking(temperature=0.5, sampling=options))
+
+    assert found == {"temperature": 0.5, "reasoning_effort": "low", "top_p": 0.9, "stop": ["a"], "user": "a=b"}
+
+
+@pytest.mark.parametrize("options", [("top_p",), ("=1",), ("top_p=1", "top_p=2"), ("api_base=http://x",)])
+def test_sampling_that_cannot_be_is_told(options: tuple[str, ...]) -> None:
+    """No name, no value, the same twice, or what is not the model's business."""
+    with pytest.raises(ConfigError):
+        sampling_of(Asking(sampling=options))
+    _, faults = check_config({"expand": {"sampling": list(options)}})
+    assert len(faults) == 1

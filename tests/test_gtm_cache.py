@@ -43,6 +43,17 @@ def test_cache_holds_the_rendered_rows(built: cache.Cache, tokenizer: Any) -> No
     assert sum(int(mask.sum()) for _, mask in rendered) == built.n_supervised
 
 
+def test_a_build_that_fails_leaves_nothing(tokenizer: Any, tmp_path: Path) -> None:
+    """Neither the cache nor its draft."""
+    torn = tmp_path / "train-00000-of-00001.parquet"
+    torn.write_bytes(b"PAR1 and no more")
+
+    with pytest.raises(StoreError):
+        cache.open_cache([torn], tokenizer, tmp_path / "cache")
+
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_cache_is_built_once_and_again_for_other_input(built: cache.Cache, tokenizer: Any, tmp_path: Path) -> None:
     """The same shards and tokenizer reuse the cache; other shards or another tokenizer make a new one."""
     shard = tmp_path / "train-00000-of-00001.parquet"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,17 @@ def test_the_stricter_of_two_limits_holds(clock: Clock) -> None:
     assert begun(pace, clock, 30) == pytest.approx(31, abs=1)
 
 
+@pytest.mark.parametrize("scarce", ["requests", "tokens", "input-tokens", "output-tokens"])
+def test_limits_in_the_words_of_anthropic_are_learned(clock: Clock, scarce: str) -> None:
+    """Names of their own, and a reset that is a time of day."""
+    soon = (datetime.now(UTC) + timedelta(seconds=60)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    named = {"remaining": "10", "limit": "5000", "reset": soon}
+    pace = Pace()
+    pace.learn({f"anthropic-ratelimit-{scarce}-{part}": value for part, value in named.items()}, n_tokens=1)
+
+    assert begun(pace, clock, 10) == pytest.approx(834 + 83, abs=20)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("12ms", 0.012), ("1.5s", 1.5), ("6m0s", 360.0), ("1h2m3s", 3723.0), ("1d", 86400.0), ("59", 59.0), ("", None)],
@@ -123,6 +135,13 @@ def test_no_header_makes_it_crash_or_stop(left: str, limit: str, reset: str, n_t
         (headers(0, 5, "9s"), 9.0),
         (headers(0, 5, "9s") | headers(0, 5, "2m", "tokens"), 120.0),
         (headers(1, 5, "9s"), None),
+        (
+            {
+                "anthropic-ratelimit-requests-remaining": "0",
+                "anthropic-ratelimit-requests-reset": "2020-01-01T00:00:00Z",
+            },
+            0,
+        ),
         ({}, None),
     ],
 )

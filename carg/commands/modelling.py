@@ -13,7 +13,7 @@ import click
 
 from carg.console import Screen
 from carg.gtm.settings import FinetuneSettings, is_first
-from carg.options import DEFAULT_RUN, fresh_option, run_option, seed_option
+from carg.options import DEFAULT_RUN, above_0, fresh_option, run_option, seed_option
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,13 +124,13 @@ def simulate(
 @click.option("--limit", type=click.IntRange(1), default=2000, show_default=True, help="Exchanges of each split.")
 @click.option("--compare", is_flag=True, help="Also each backend less the first, with intervals.")
 @click.option("--out", type=click.Path(path_type=Path), help="The report; default: RUN/evaluation.json.")
-@click.option("--temperature", type=float, help="Sampling temperature; default: the model's, 0 for gtm.")
+@click.option("--temperature", type=click.FloatRange(0), help="Sampling temperature; default: the model's, 0 for gtm.")
 @click.option("--answer-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Longest answer.")
 @click.option("--width", type=click.IntRange(1), default=32, show_default=True, help="Calls in flight.")
-@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds that a call may take.")
-@click.option("--max-cost", type=float, help="Stop cleanly after so many dollars of a backend (exit 75).")
-@click.option("--max-tokens", type=int, help="Stop cleanly after so many tokens of a backend (exit 75).")
-@click.option("--max-minutes", type=float, help="Stop cleanly after so long (exit 75).")
+@above_0("--timeout", "Seconds that a call may take.", 300.0)
+@above_0("--max-cost", "Stop cleanly after so many dollars of a backend (exit 75).")
+@click.option("--max-tokens", type=click.IntRange(1), help="Stop cleanly after so many tokens of a backend (exit 75).")
+@above_0("--max-minutes", "Stop cleanly after so long (exit 75).")
 @click.pass_obj
 def evaluate(
     screen: Screen,

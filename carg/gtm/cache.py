@@ -135,15 +135,22 @@ def _build(batches: Iterable[list[Any]], tokenizer: Tokenizer, home: Path, on_ro
     draft = home.with_name(f"{home.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
+    try:
+        _write(batches, tokenizer, draft, on_rows)
+        shutil.rmtree(home, ignore_errors=True)
+        draft.rename(home)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write(batches: Iterable[list[Any]], tokenizer: Tokenizer, folder: Path, on_rows: Callable[[int], None]) -> None:
     ends, supervised = [0], 0
-    with (draft / "tokens.u32").open("wb") as file:
+    with (folder / "tokens.u32").open("wb") as file:
         for conversations in batches:
             for ids, mask in render(tokenizer, conversations):
                 file.write(np.where(mask, ids | SUPERVISED, ids).astype(np.uint32).tobytes())
                 ends.append(ends[-1] + len(ids))
                 supervised += int(mask.sum())
             on_rows(len(ends) - 1)
-    np.array(ends, dtype=np.uint64).tofile(draft / "offsets.u64")
-    (draft / "cache.json").write_bytes(orjson.dumps({"rows": len(ends) - 1, "supervised": supervised}))
-    shutil.rmtree(home, ignore_errors=True)
-    draft.rename(home)
+    np.array(ends, dtype=np.uint64).tofile(folder / "offsets.u64")
+    (folder / "cache.json").write_bytes(orjson.dumps({"rows": len(ends) - 1, "supervised": supervised}))

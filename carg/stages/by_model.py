@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from carg.asking import Ask, Budget, Counts
 from carg.backends import open_backend
-from carg.config import Asking, shares_of
+from carg.config import Asking, sampling_of, shares_of, split_address
 from carg.errors import ConfigError, StoreError
 from carg.ledger import store_spent
 from carg.pacing import Pace
@@ -66,8 +66,12 @@ class Road:
     @property
     def fingerprint(self) -> dict[str, Json]:
         """The settings that change the records; widths, budgets and addresses do not."""
-        shares = dict(self.shares)
-        return {"backend": self.backend, "shares": shares, "sampling": dict(self.sampling), "seed": self.seed}
+        shares: dict[str, Json] = {}
+        for model, share in self.shares.items():
+            name = split_address(model)[0]
+            shares[name] = shares.get(name, 0.0) + share
+        found = {"backend": split_address(self.backend)[0], "shares": shares, "seed": self.seed}
+        return {**found, "sampling": dict(self.sampling)}
 
     def pick(self, slot: str) -> str:
         """The model that a slot belongs to, by the digest of its name."""
@@ -103,7 +107,7 @@ def road_of(asking: Asking, seed: int, *, retry_failed: bool = False) -> Road:
         first[0],
         api_base=asking.api_base,
         shares=dict(others),
-        sampling={} if asking.temperature is None else {"temperature": asking.temperature},
+        sampling=sampling_of(asking),
         seed=seed,
         width=asking.width,
         timeout_s=asking.timeout,
@@ -255,7 +259,7 @@ async def _open_asks(road: Road, folder: Path, stack: contextlib.AsyncExitStack)
         asks[model] = Ask(
             await stack.enter_async_context(open_backend(model, api_base=road.api_base, pace=pace)),
             journal,
-            model,
+            split_address(model)[0],
             sampling=road.sampling,
             width=road.width,
             budget=road.budget,
