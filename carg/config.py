@@ -20,7 +20,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from carg.errors import ConfigError
 
@@ -44,6 +44,7 @@ _OURS = {
 }
 _MAY_BE_ZERO = {
     "seed",
+    "queries",
     "temperature",
     "warmup",
     "beta2",
@@ -108,6 +109,9 @@ class GenerateSettings:
     """As the flags of `carg generate`."""
 
     exchanges: int = 4000
+    queries: int = 0
+    """Queries of people, written by the model besides."""
+    session_mode: Literal["stepwise", "whole"] = "stepwise"
     workers: int | None = None
     asking: Asking = field(default_factory=Asking)
 

@@ -104,6 +104,8 @@ def _generate(visit: Visit) -> Made:
             visit.config.folder,
             n_exchanges=settings.exchanges,
             seed=run.seed,
+            session_mode=settings.session_mode,
+            n_queries=settings.queries,
             width=settings.workers,
             road=_road(visit, "generate", settings.asking),
             on_count=visit.watch(advance),

@@ -64,7 +64,7 @@ def check_failures(made: Made, max_failed: float) -> None:
     if missing := made.counts.get("missing"):
         raise TooManyFailures(
             f"{made.stage}: {missing:,} tools are missing after {made.slots['candidates']:,} candidates",
-            f"see {made.stage}/refused-00000.jsonl; name more --domains or another model, with --fresh, or ask for fewer",
+            f"see {made.stage}/refused-00000.jsonl; with --fresh: more --domains, another model, or fewer --tools",
         )
 
 
@@ -184,6 +184,8 @@ def generate(
     n_exchanges: int,
     seed: int = 0,
     road: Any = None,
+    session_mode: str = "stepwise",
+    n_queries: int = 0,
     width: int | None = None,
     fresh: bool = False,
     on_count: OnCount = lambda _n: None,
@@ -192,6 +194,10 @@ def generate(
 
     It is due again when --retry-failed gave the run more tools of a model: what was stored for the others stays paid.
     """
+    if road is not None:
+        road = replace(road, session_mode=session_mode, n_queries=n_queries)
+    elif n_queries:
+        raise ConfigError("queries are written by a model", "name one with --backend")
     expanded = _read_made(run / "expand", "expand")
     source: str = expanded["digest"]
     # Tools of a model may grow in number under the same settings; those of worlds follow from their settings.
@@ -217,6 +223,10 @@ def _generate_by_model(
 
     if any(instance.operations for instance in instances):
         # A world stands behind the tools: it gives calls and truths, and the model's answers lie beside them.
+        if road.n_queries:
+            raise ConfigError(
+                "queries are written for tools without a world", "leave --queries out, or expand by a model"
+            )
         from carg.stages.by_world import generate_by_world
         from carg.stages.teacher import answer_truths
 
@@ -281,8 +291,10 @@ def filter_sessions(
         about: dict[str, Json] = {"Made by": "carg", "Digest of the sessions": generated["digest"]}
         report = finish(run, about=about)
         from carg.report import write_report
+        from carg.stats.tools import trial_tables
 
-        write_report(run, tables=cost_table(run, report.counts.get("rows/kept", 0)), about=about)
+        tables = [*cost_table(run, report.counts.get("rows/kept", 0)), *trial_tables(run)]
+        write_report(run, tables=tables, about=about)
         key = {"digest": report.digest, "generate": generated["digest"]}
         write_manifest(run, "filter", {"counts": report.counts, **key})
         return Made("filter", report.counts, report.digest)

@@ -33,16 +33,18 @@ def show_run(screen: Screen, config: Config, *, retry_failed: bool = False, fres
 
 
 def show_plan(
-    screen: Screen, run: Path, asking: Asking, *, domains: Sequence[str], n_tools: int, n_exchanges: int
+    screen: Screen, run: Path, asking: Asking, *, domains: Sequence[str], n_tools: int, writing: dict[str, Any]
 ) -> None:
     """What expand and generate will take: calls, tokens, dollars, time, and how sure that is.
+
+    `writing` is what generate is to write: n_exchanges, session_mode, n_queries.
 
     Where the run's tools are made, only generate is forecast; where replies of the run are there, they are measured.
     """
     lines = [
         line
         for model, share in shares_of(asking.backend).items()
-        for line in _forecast(run, model, share, domains, n_tools, n_exchanges)
+        for line in _forecast(run, model, share, domains, n_tools, writing)
         if line.calls
     ]
     if screen.as_json:
@@ -63,7 +65,9 @@ def show_plan(
         screen.result(f"in all {sum(line.cost for line in known):,.2f} dollars; expect {low:,.2f} to {high:,.2f}")
 
 
-def _forecast(run: Path, model: str, share: float, domains: Sequence[str], n_tools: int, n_exchanges: int) -> list[Any]:
+def _forecast(
+    run: Path, model: str, share: float, domains: Sequence[str], n_tools: int, writing: dict[str, Any]
+) -> list[Any]:
     from carg.stages.forecast import forecast_road, forecast_teacher
 
     spent = read_run(run) if run.is_dir() else []
@@ -71,12 +75,12 @@ def _forecast(run: Path, model: str, share: float, domains: Sequence[str], n_too
         from carg.records import Instance
 
         if any(instance.operations for instance in read_parts(Instance, run / "expand", "instances")):
-            return forecast_teacher(model, n_exchanges, share=share, spent=spent)
-        return forecast_road(model, n_domains=1, n_tools=0, n_exchanges=n_exchanges, share=share, spent=spent)
+            return forecast_teacher(model, writing["n_exchanges"], share=share, spent=spent)
+        return forecast_road(model, n_domains=1, n_tools=0, **writing, share=share, spent=spent)
     from carg.domains import choose_seeds
 
     n_domains = len(choose_seeds(domains, worlds=False))
-    return forecast_road(model, n_domains=n_domains, n_tools=n_tools, n_exchanges=n_exchanges, share=share, spent=spent)
+    return forecast_road(model, n_domains=n_domains, n_tools=n_tools, **writing, share=share, spent=spent)
 
 
 def _row(line: Any, asking: Asking) -> tuple[Any, ...]:

@@ -304,6 +304,21 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """What a person asks for, and what answers it: `SelectionPair.query` before candidates are chosen for it."""
+
+    id: str
+    domain: str
+    service: str
+    text: str
+    tools: tuple[str, ...]
+    """Ids of the tools that answer it, in the order of their calls."""
+    arguments: dict[str, Json]
+    """Of the first call."""
+    style: str = "plain"
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message of a row; `train` is false where it is context only (and for all but assistants)."""
 

@@ -160,11 +160,11 @@ def show_leaks(screen: Screen, run: Path) -> None:
 def show_tools(screen: Screen, run: Path) -> None:
     """The tables on a run's tools."""
     from carg.records import Tool
-    from carg.stats.tools import count_tools
-    from carg.store import read_manifest, read_parts
+    from carg.stats.tools import count_tools, trial_tables
+    from carg.store import read_parts
 
-    read_manifest(run / "expand", "expand")
-    show_tables(screen, tuple(count_tools(read_parts(Tool, run / "expand", "tools"))))
+    trials = trial_tables(run)
+    show_tables(screen, [*trials, *count_tools(read_parts(Tool, run / "expand", "tools"))])
 
 
 def show_realism(screen: Screen, run: Path, real: Path) -> None:

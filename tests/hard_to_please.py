@@ -1,4 +1,4 @@
-"""An answerer for `expand` that is hard to please: a rich vocabulary, and every fault that models are known for.
+"""An answerer that is hard to please: a rich vocabulary for `expand`, and every fault that models are known for.
 
 Plug `Demanding(...)` into `Loopback.answer`. Of the tools it writes some nearly repeat an earlier one, clash in name,
 have invented types, no `returns`, unbounded strings, predicates that never fire, always fire or are no expressions,
@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 from loopback import answer as answer_right
-from loopback import serve
+from loopback import sample, serve
 
 Json = Any
 MALFORMED, TRUNCATED = 0.05, 0.01
@@ -46,7 +46,7 @@ bid tender policy notice report log filter sensor meter pump motor frame rack sh
 tray bundle roll coil mould blend draft pledge grant bond levy fee rota post desk ward bed chart swab plate slide core
 plot herd hive pen net trap line mast sail hull keel deck cabin""".split()
 PROPERTIES = [
-    ("weight_kg", 0.1, 900, "mass on the calibrated scale in kilograms"),
+    ("weight_kg", 1, 900, "mass on the calibrated scale in kilograms"),
     ("length_mm", 1, 12000, "outer length in millimetres, measured cold"),
     ("share_percent", 0, 100, "part of the whole in percent"),
     ("temperature_c", -40, 180, "core temperature in degrees Celsius"),
@@ -97,12 +97,13 @@ class Demanding:
         self.spoil = spoil
 
     def __call__(self, messages: list[Json]) -> Json:
-        """The answer to one of the prompts of `expand`; others are answered as `loopback.answer` does."""
+        """The answer to a prompt of `expand`, to `whole` or `queries`; others are answered as by `loopback.answer`."""
         system, user = messages[0]["content"], messages[1]["content"]
         rng = Random(hashlib.sha256(orjson.dumps(messages)).hexdigest())
-        if not system.startswith(("You design the software", "You write the definitions")):
+        make = next((make for beginning, make in _ANSWERS.items() if system.startswith(beginning)), None)
+        if make is None:
             return answer_right(messages)
-        value = services(user, rng, self.spoil) if system.startswith("You design") else tools(user, rng, self.spoil)
+        value = make(user, rng, self.spoil)
         if self.spoil and rng.random() < MALFORMED:
             text = orjson.dumps(value).decode()
             return rng.choice([text[: len(text) // 3], text.replace('":', '"', 3), text.replace("{", "(", 2), ""])
@@ -290,6 +291,59 @@ _SPOIL: dict[str, Callable[[Json, list[Json], list[str], Random], None]] = {
     "not_described": _undescribe,
     "contradiction": _contradict,
     "unbounded": _unbind,
+}
+
+
+def whole(user: str, rng: Random, spoil: bool) -> Json:
+    """A session over a store of its own; now and then a step does not agree with its call, or with those before."""
+    definitions = orjson.loads(_after(user, r"Tools: (.*)\n"))
+    store: dict[str, Json] = {}
+    steps = [_step(rng.choice(definitions), store, rng, spoil) for _ in range(int(_after(user, r"of (\d+) steps")))]
+    return {"goal": "See that nothing is left open before the inspector comes on Friday.", "steps": steps}
+
+
+def _step(definition: Json, store: dict[str, Json], rng: Random, spoil: bool) -> Json:
+    arguments = sample(definition["parameters"], rng)
+    for name in [name for name in arguments if name.endswith("_id")]:
+        arguments[name] = rng.choice([*store, f"K-{rng.randint(100, 999)}"])
+    body = sample(definition["returns"], rng)
+    named = next(
+        (str(value) for name, value in arguments.items() if name.endswith("_id")), f"K-{rng.randint(1000, 9999)}"
+    )
+    known = store.setdefault(named, {})
+    for name in body:
+        if name.endswith("_id"):
+            body[name] = named
+        elif name in arguments or name in known:
+            body[name] = arguments.get(name, known.get(name))
+    body |= {"items": []} if "items" in body else {}
+    known.update(body)
+    if spoil and rng.random() < 0.1:
+        body = dict.fromkeys(body, "soon")
+    return {"tool": definition["name"], "arguments": arguments, "ok": True, "body": body, "error": None}
+
+
+def queries(user: str, rng: Random, spoil: bool) -> Json:
+    """Queries that say the values of their first call; some name a tool that is not there, or leave the id out."""
+    definitions = orjson.loads(_after(user, r"Tools: (.*)\n"))
+    made = []
+    for _ in range(int(_after(user, r"Write (\d+) queries"))):
+        chain = rng.sample(definitions, min(len(definitions), rng.randint(1, 3)))
+        arguments = sample(chain[0]["parameters"], rng)
+        said = ", ".join(str(value) for value in arguments.values())
+        names = [item["name"] for item in chain]
+        if spoil and rng.random() < 0.2:
+            names, said = rng.choice([(["no_such_tool"], said), (names, "something"), ([*names, names[0]], said)])
+        made.append({"query": f"Before Friday I need this sorted out, please: {said}."[:600], "tools": names})
+        made[-1]["arguments"] = arguments
+    return {"queries": made}
+
+
+_ANSWERS: dict[str, Callable[[str, Random, bool], Json]] = {
+    "You design the software": services,
+    "You write the definitions": tools,
+    "You write down one session": whole,
+    "You write what people ask": queries,
 }
 
 

@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from carg.console import Screen
-from carg.options import backend_options, fresh_option, make_road, retry_option, run_option, seed_option, width_option
+from carg.options import (
+    backend_options,
+    fresh_option,
+    make_road,
+    retry_option,
+    run_option,
+    seed_option,
+    session_options,
+    width_option,
+)
 
 
 def _show(screen: Screen, made: Any, next_step: str, max_failed: float = 1.0) -> None:
@@ -72,6 +81,11 @@ def expand(
             fresh=fresh,
             on_count=advance,
         )
+    if options["backend"] != "world" and not screen.as_json:
+        from carg.stats.tools import trial_tables
+        from carg.talking import show_tables
+
+        show_tables(screen, trial_tables(run))
     _show(screen, made, f"carg generate --run {run}", options["max_failed"])
 
 
@@ -80,6 +94,7 @@ def expand(
 @click.option(
     "--exchanges", type=click.IntRange(1), default=4000, show_default=True, help="Calls with answers, in all."
 )
+@session_options
 @seed_option
 @width_option
 @backend_options
@@ -93,6 +108,8 @@ def generate(
     exchanges: int,
     seed: int,
     workers: int | None,
+    session_mode: str,
+    queries: int,
     retry_failed: bool,
     fresh: bool,
     **options: Any,
@@ -109,6 +126,8 @@ def generate(
             n_exchanges=exchanges,
             seed=seed,
             road=make_road(seed, options, retry_failed=retry_failed),
+            session_mode=session_mode,
+            n_queries=queries,
             width=workers,
             fresh=fresh,
             on_count=advance,
@@ -191,9 +210,20 @@ def status(screen: Screen, run: Path) -> None:
 @click.option(
     "--exchanges", type=click.IntRange(0), default=4000, show_default=True, help="Calls with answers, in all."
 )
+@session_options
 @backend_options
 @click.pass_obj
-def plan(screen: Screen, /, run: Path, domains: tuple[str, ...], tools: int, exchanges: int, **options: Any) -> None:
+def plan(
+    screen: Screen,
+    /,
+    run: Path,
+    domains: tuple[str, ...],
+    tools: int,
+    exchanges: int,
+    session_mode: str,
+    queries: int,
+    **options: Any,
+) -> None:
     """Forecast calls, tokens, dollars and time of expand and generate by a model, and how sure that is.
 
     Example: carg plan --backend openai/gpt-5-mini --tools 500 --exchanges 10000
@@ -203,7 +233,8 @@ def plan(screen: Screen, /, run: Path, domains: tuple[str, ...], tools: int, exc
 
     if options["backend"] == "world":
         raise click.UsageError("worlds cost nothing: name the model to plan for with --backend")
-    show_plan(screen, run, Asking(**options), domains=domains, n_tools=tools, n_exchanges=exchanges)
+    writing = {"n_exchanges": exchanges, "session_mode": session_mode, "n_queries": queries}
+    show_plan(screen, run, Asking(**options), domains=domains, n_tools=tools, writing=writing)
 
 
 @click.command("import")

@@ -39,8 +39,8 @@ DIRECTIVES: tuple[str, ...] = ("timeout", "rate_limit", "server_error", "truncat
 
 
 @dataclass(slots=True)
-class _Draft:
-    """A session while it is being written."""
+class Draft:
+    """A session while it is being written; `needs_errors` where a label rests on the errors that a tool documents."""
 
     instance: Instance
     definitions: dict[str, Definition]
@@ -65,7 +65,7 @@ async def write_singles(instance: Instance, tools: Sequence[Tool], ask: Ask, *, 
     and what `ask` raises.
     """
     rng = Random(digest("singles", instance.id, seed))
-    draft = _open(instance, tools, "single", seed, rng, first=tools[seed % len(tools)])
+    draft = open_draft(instance, tools, "single", seed, rng, first=tools[seed % len(tools)])
     definition = next(iter(draft.definitions.values()))
     n_wrong = n_calls // 3
     variables = {
@@ -82,7 +82,7 @@ async def write_singles(instance: Instance, tools: Sequence[Tool], ask: Ask, *, 
         if spelling not in seen:
             seen.add(spelling)
             await _exchange(draft, definition, offer["arguments"], ask, rng)
-    return _close(draft)
+    return close_draft(draft)
 
 
 async def write_session(instance: Instance, tools: Sequence[Tool], ask: Ask, *, seed: int, n_exchanges: int) -> Session:
@@ -91,7 +91,7 @@ async def write_session(instance: Instance, tools: Sequence[Tool], ask: Ask, *, 
     Raises RecordError when it ends before the second exchange, and what `ask` raises.
     """
     rng = Random(digest("session", instance.id, seed))
-    draft = _open(instance, tools, "session", seed, rng, first=None)
+    draft = open_draft(instance, tools, "session", seed, rng, first=None)
     while len(draft.exchanges) < n_exchanges:
         step = await _next_step(draft, ask, n_exchanges)
         draft.goal = draft.goal or step["goal"]
@@ -100,10 +100,10 @@ async def write_session(instance: Instance, tools: Sequence[Tool], ask: Ask, *, 
         await _exchange(draft, draft.definitions[step["tool"]], step["arguments"], ask, rng)
     if len(draft.exchanges) < 2:
         raise RecordError(f"session {seed} of {instance.service}: it ended after {len(draft.exchanges)} exchanges")
-    return _close(draft)
+    return close_draft(draft)
 
 
-async def _next_step(draft: _Draft, ask: Ask, n_exchanges: int) -> dict[str, Json]:
+async def _next_step(draft: Draft, ask: Ask, n_exchanges: int) -> dict[str, Json]:
     variables = {
         "service": f"{draft.instance.service} ({draft.instance.domain})",
         "definitions": [show_definition(definition) for definition in draft.definitions.values()],
@@ -125,17 +125,34 @@ async def _next_step(draft: _Draft, ask: Ask, n_exchanges: int) -> dict[str, Jso
     return step
 
 
-async def _exchange(draft: _Draft, definition: Definition, arguments: dict[str, Json], ask: Ask, rng: Random) -> None:
+async def _exchange(draft: Draft, definition: Definition, arguments: dict[str, Json], ask: Ask, rng: Random) -> None:
     """Adds the call and its answer: written by code where the definition or the past settles it, else by the model."""
+    judged = settle(draft, definition, arguments)
+    if judged.error is not None:
+        add_refusal(draft, judged)
+    else:
+        add_answer(draft, definition, await _ask_for_answer(draft, definition, judged, ask), rng)
+
+
+def settle(draft: Draft, definition: Definition, arguments: dict[str, Json]) -> Judgement:
+    """The call as the definition and the records deleted so far judge it; without an error the model answers."""
     convention = draft.instance.convention
     judged = judge_call(convention, definition, arguments, style=draft.style)
     if judged.error is None and draft.shadow.knows(definition, arguments) is False:
-        judged = judge_gone(convention, definition, arguments, style=draft.style)
-    if judged.error is not None:
-        draft.needs_errors |= judged.documented
-        draft.exchanges.append(Exchange(judged.call, refuse(convention, judged.error), "teacher"))
-        return
-    exchange = await _ask_for_answer(draft, definition, judged, ask)
+        return judge_gone(convention, definition, arguments, style=draft.style)
+    return judged
+
+
+def add_refusal(draft: Draft, judged: Judgement) -> None:
+    """Adds a call that code refuses."""
+    assert judged.error is not None
+    draft.needs_errors |= judged.documented
+    draft.exchanges.append(Exchange(judged.call, refuse(draft.instance.convention, judged.error), "teacher"))
+
+
+def add_answer(draft: Draft, definition: Definition, exchange: Exchange, rng: Random) -> None:
+    """Adds a call that the model answered; the shadow store takes up what the answer tells."""
+    arguments = exchange.call.arguments or {}
     told = spellings(arguments) | spellings(draft.shadow.shown())
     if exchange.response.ok:
         shadow = draft.shadow if draft.kind == "session" else Shadow()
@@ -145,7 +162,7 @@ async def _exchange(draft: _Draft, definition: Definition, arguments: dict[str, 
     draft.exchanges.append(replace(exchange, invented=invented_in(exchange.response.body, told)))
 
 
-async def _ask_for_answer(draft: _Draft, definition: Definition, judged: Judgement, ask: Ask) -> Exchange:
+async def _ask_for_answer(draft: Draft, definition: Definition, judged: Judgement, ask: Ask) -> Exchange:
     known = draft.shadow.knows(definition, judged.call.arguments or {})
     verdict = "the call fits the definition. "
     if known is None or draft.kind == "single":
@@ -164,11 +181,11 @@ async def _ask_for_answer(draft: _Draft, definition: Definition, judged: Judgeme
     said: list[Exchange] = []
 
     def check(value: Json) -> str | None:
-        exchange = _read_answer(draft, definition, judged, value, state_errors=state_errors)
+        exchange = read_answer(draft, definition, judged, value, state_errors=state_errors)
         if isinstance(exchange, str):
             return exchange
         said[:] = [exchange]
-        return _complaint(draft, exchange)
+        return complain(draft, exchange)
 
     schema = answer_schema(definition, errors=state_errors)
     await ask("respond", variables, sample=draft.seed, schema=schema, check=check)
@@ -202,8 +219,8 @@ def answer_schema(definition: Definition, *, errors: bool) -> dict[str, Json]:
     }
 
 
-def _read_answer(
-    draft: _Draft, definition: Definition, judged: Judgement, value: dict[str, Json], *, state_errors: bool
+def read_answer(
+    draft: Draft, definition: Definition, judged: Judgement, value: dict[str, Json], *, state_errors: bool
 ) -> Exchange | str:
     """The exchange that an answer makes, or a complaint. A refusal for reasons of state is kept as context only."""
     convention = draft.instance.convention
@@ -223,7 +240,7 @@ def _read_answer(
     return Exchange(replace(call, violates=violates), refuse(convention, error), "teacher", train=False)
 
 
-def _complaint(draft: _Draft, exchange: Exchange) -> str | None:
+def complain(draft: Draft, exchange: Exchange) -> str | None:
     """What the checks find in an exchange, alone or against those before it."""
     before = draft.exchanges if draft.kind == "session" else []
     session = _session(draft, (*before, exchange))
@@ -233,7 +250,7 @@ def _complaint(draft: _Draft, exchange: Exchange) -> str | None:
     return "; ".join(item.words for item in found[:3]) or None
 
 
-def _directed(draft: _Draft, definition: Definition, exchange: Exchange, rng: Random) -> Exchange:
+def _directed(draft: Draft, definition: Definition, exchange: Exchange, rng: Random) -> Exchange:
     """The same exchange under a directive that code draws; a body that cannot degrade so is left as it is."""
     asked = Directive(rng.choice(DIRECTIVES), {}, rng.getrandbits(31))  # type: ignore[arg-type]
     directive = settle_directive(definition, exchange.response, asked)
@@ -242,7 +259,7 @@ def _directed(draft: _Draft, definition: Definition, exchange: Exchange, rng: Ra
     return exchange if unchanged else replace(exchange, directive=directive, response=response, ops=())
 
 
-def _open(
+def open_draft(
     instance: Instance,
     tools: Sequence[Tool],
     kind: Literal["single", "session"],
@@ -250,17 +267,17 @@ def _open(
     rng: Random,
     *,
     first: Tool | None,
-) -> _Draft:
+) -> Draft:
     """A draft that shows three to eight tools, `first` before the others, which come in the order of the service."""
     others = [tool for tool in tools if tool is not first]
     n_shown = min(len(others), rng.randint(3, 8) - (first is not None))
     chosen = set(rng.sample(range(len(others)), n_shown))
     shown = ([first] if first else []) + [tool for at, tool in enumerate(others) if at in chosen]
     definitions = {tool.name: definition_of(tool) for tool in shown}
-    return _Draft(instance, definitions, kind, seed, rng.choice(sorted(CALLERS)))
+    return Draft(instance, definitions, kind, seed, rng.choice(sorted(CALLERS)))
 
 
-def _session(draft: _Draft, exchanges: tuple[Exchange, ...], level: str = "full") -> Session:
+def _session(draft: Draft, exchanges: tuple[Exchange, ...], level: str = "full") -> Session:
     texts = [(exchange.call.text, exchange.response.text) for exchange in exchanges]
     return Session(
         id=digest("session", draft.instance.id, draft.kind, draft.seed, list(draft.definitions), level, texts),
@@ -275,7 +292,7 @@ def _session(draft: _Draft, exchanges: tuple[Exchange, ...], level: str = "full"
     )
 
 
-def _close(draft: _Draft) -> Session:
+def close_draft(draft: Draft) -> Session:
     """The finished record; a level with less than everything is drawn where no label rests on the tools' own errors."""
     if not draft.exchanges:
         raise RecordError(f"{draft.kind} {draft.seed} of {draft.instance.service}: no call came of it")

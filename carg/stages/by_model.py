@@ -24,6 +24,8 @@ from carg.pacing import Pace
 from carg.records import Instance, Json, Session, Tool, digest
 from carg.runner import Outcome, Outcomes, Tally, run_slots
 from carg.stages.answer import write_session, write_singles
+from carg.stages.queries import QUERIES_A_SLOT, write_queries
+from carg.stages.whole import write_whole
 from carg.store import Journal, run_digest, write_part
 
 ROUNDS = 3
@@ -62,6 +64,10 @@ class Road:
     """Share of slots that may fail before the stage is said to have failed."""
     retry_failed: bool = False
     """Try the slots again that ended as failed."""
+    session_mode: str = "stepwise"
+    """How sessions are written: stepwise, a question for each call and answer; or whole, one for all of a session."""
+    n_queries: int = 0
+    """Queries of people that `generate` writes besides."""
 
     @property
     def fingerprint(self) -> dict[str, Json]:
@@ -71,7 +77,9 @@ class Road:
             name = split_address(model)[0]
             shares[name] = shares.get(name, 0.0) + share
         found = {"backend": split_address(self.backend)[0], "shares": shares, "seed": self.seed}
-        return {**found, "sampling": dict(self.sampling)}
+        found["sampling"] = dict(self.sampling)
+        given = {"session_mode": self.session_mode, "queries": self.n_queries}
+        return found | {name: value for name, value in given.items() if value not in ("stepwise", 0)}
 
     def pick(self, slot: str) -> str:
         """The model that a slot belongs to, by the digest of its name."""
@@ -134,6 +142,8 @@ async def generate_by_model(
 ) -> Report:
     """`sessions` part files with at least `n_exchanges` exchanges: single calls, and sessions of 2 to 12 exchanges.
 
+    And `queries` part files with about as many as the road says.
+
     Call it again after TryLater, a kill or a crash: what is stored is neither made nor paid for again.
     """
     by_id = {tool.id: tool for tool in tools}
@@ -144,6 +154,7 @@ async def generate_by_model(
         missing = n_exchanges - done["exchanges"]
         mean = sum(SESSION_LENGTH) / 2
         n_slots = {"single": missing * (1 - SESSION_SHARE) / CALLS_A_SINGLE, "session": missing * SESSION_SHARE / mean}
+        n_slots["query"] = (road.n_queries - done["queries"]) / QUERIES_A_SLOT
         for kind, wanted in n_slots.items():
             for at in range(max(0, -int(-wanted // 1))):
                 lap, place = divmod(at, len(instances))
@@ -153,17 +164,22 @@ async def generate_by_model(
     async def make(ask: Ask, slot: tuple[str, Instance, int], lap: int) -> Outcome:
         kind, instance, seed = slot
         offered = [by_id[name] for name in instance.tools]
-        session = await _write(kind, instance, offered, ask, seed + lap * LAP)
+        if kind == "query":
+            queries = await write_queries(instance, offered, ask, seed=seed + lap * LAP)
+            return Outcome("accepted", {"queries": [*queries]}, n_candidates=len(queries))
+        session = await _write(road.session_mode, kind, instance, offered, ask, seed + lap * LAP)
         return Outcome("accepted", {"sessions": [session]}, n_candidates=len(session.exchanges))
 
-    return await _run(folder, road, plan, make, ("sessions",), on_done)
+    stems = ("sessions", "queries") if road.n_queries else ("sessions",)
+    return await _run(folder, road, plan, make, stems, on_done)
 
 
-async def _write(kind: str, instance: Instance, tools: Sequence[Tool], ask: Ask, seed: int) -> Session:
+async def _write(mode: str, kind: str, instance: Instance, tools: Sequence[Tool], ask: Ask, seed: int) -> Session:
     if kind == "single":
         return await write_singles(instance, tools, ask, seed=seed, n_calls=CALLS_A_SINGLE)
     length = Random(digest("length", instance.id, seed)).randint(*SESSION_LENGTH)
-    return await write_session(instance, tools, ask, seed=seed, n_exchanges=length)
+    write = write_whole if mode == "whole" else write_session
+    return await write(instance, tools, ask, seed=seed, n_exchanges=length)
 
 
 async def _run(

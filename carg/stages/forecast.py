@@ -20,10 +20,13 @@ from carg.prompts import load_prompt, prompt_names, render_prompt
 from carg.records import Json
 from carg.stages.by_model import CALLS_A_SINGLE, SESSION_LENGTH, SESSION_SHARE
 from carg.stages.invent import BATCH, TOOLS_A_SERVICE
+from carg.stages.queries import QUERIES_A_SLOT
 
 CHARS_A_TOKEN = 4.0
 REPAIRS = 1.1
 """Calls for each question that is answered at once, one in ten being asked again."""
+WHOLE_SHARE = 0.8
+"""Of the steps of a session written at once, those that stand before it is cut."""
 SETTLED = 0.3
 """Share of calls that code answers: those that break the schema, a rule, or name a deleted record."""
 
@@ -33,11 +36,13 @@ _FILLING = {
     "calls": (700, 900),
     "session": (3200, 130),
     "respond": (2000, 260),
+    "whole": (2700, 1900),
+    "queries": (2600, 700),
     "simulate": (5000, 200),
 }
 """Tokens put into a prompt, and tokens that come back. Estimates, until replies of the run itself are measured."""
 STAGE_OF = dict.fromkeys(("services", "tools"), "expand") | dict.fromkeys(
-    ("calls", "session", "respond", "simulate"), "generate"
+    ("calls", "session", "respond", "whole", "queries", "simulate"), "generate"
 )
 
 FIRST_TOKEN_S, TOKENS_A_S = 1.0, 60.0
@@ -87,7 +92,15 @@ def forecast_teacher(
 
 
 def forecast_road(
-    model: str, *, n_domains: int, n_tools: int, n_exchanges: int, share: float = 1.0, spent: Sequence[Spent] = ()
+    model: str,
+    *,
+    n_domains: int,
+    n_tools: int,
+    n_exchanges: int,
+    n_queries: int = 0,
+    session_mode: str = "stepwise",
+    share: float = 1.0,
+    spent: Sequence[Spent] = (),
 ) -> list[Forecast]:
     """The forecast of `expand` and `generate` by this model, a line for each prompt.
 
@@ -103,8 +116,10 @@ def forecast_road(
         "services": n_domains if n_tools else 0,
         "tools": n_services * math.ceil(a_service / BATCH),
         "calls": (n_exchanges - in_sessions) / CALLS_A_SINGLE,
-        "session": in_sessions + n_sessions,
-        "respond": n_exchanges * (1 - SETTLED),
+        "session": in_sessions + n_sessions if session_mode == "stepwise" else 0,
+        "respond": (n_exchanges if session_mode == "stepwise" else n_exchanges - in_sessions) * (1 - SETTLED),
+        "whole": n_sessions / WHOLE_SHARE if session_mode == "whole" else 0,
+        "queries": n_queries / QUERIES_A_SLOT,
     }
     return [_line(prompt, math.ceil(number * share * REPAIRS), model, spent) for prompt, number in questions.items()]
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
+
+import orjson
 
 from carg.checks.corpus import exact_duplicates, near_duplicates, sign_tool
 from carg.records import Json, Tool, digest
 from carg.stats import Table, share
+from carg.store import parts, read_manifest
 from carg.world.model import GENERIC
 
+VERDICTS = ("believed", "unproved", "refused", "untried")
 GENERIC_BOUND = 0.60
 """At most so many tools of a domain may come from the generic operations."""
 
@@ -38,6 +43,39 @@ def count_tools(tools: Iterable[Tool]) -> list[Table]:
     columns = ("domain", "services", "tools", "generic share", "skeletons", "errors a tool", "verdict")
     notes = f"The bound on the generic share of a domain is {GENERIC_BOUND:.0%}."
     return [Table("Tools", ("measure", "value"), whole), Table("Domains", columns, rows, notes)]
+
+
+def trial_tables(run: Path) -> list[Table]:
+    """What the trials said of effects and predicates that a model wrote, and which candidates were refused, with why.
+
+    None where the tools are not a model's. Raises StoreError when expand is not finished.
+    """
+    manifest = read_manifest(run / "expand", "expand")
+    trials, refused = manifest.get("trials") or {}, manifest.get("refused") or {}
+    if not trials:
+        return []
+    rows = []
+    for kind in ("effect", "predicate"):
+        counts = [trials.get(f"{kind} {verdict}", 0) for verdict in VERDICTS]
+        rows.append((f"{kind}s", *counts, share(counts[0], sum(counts)), share(counts[1], sum(counts))))
+    notes = (
+        "Of tools that were kept; a refused effect refuses its tool. Believed: proved by execution, may be a label; "
+        "unproved and refused: never; untried: rests on records, or nothing is said."
+    )
+    columns = ("claims of the model", *VERDICTS, "believed share", "unproved share")
+    found = {sample["check"]: sample for sample in reversed(list(_samples(run)))}
+    why = tuple(
+        (check, count, found.get(check, {}).get("words", "")[:160]) for check, count in refused.items() if count
+    )
+    return [
+        Table("Claims on trial", columns, tuple(rows), notes),
+        Table("Refused candidates", ("check", "candidates", "for example"), why, "More: expand/refused-00000.jsonl."),
+    ]
+
+
+def _samples(run: Path) -> Iterator[Json]:
+    for path in parts(run / "expand", "refused"):
+        yield from map(orjson.loads, path.read_bytes().splitlines())
 
 
 def _count(tools: Sequence[Tool]) -> tuple[Json, ...]:

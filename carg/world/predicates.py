@@ -29,7 +29,7 @@ from carg.world.types import BOOLEAN, DATE, INTEGER, NUMBER, TEXT, TIME, Scope, 
 N_TRIALS = 150
 MOST_SHARE = 0.9
 """A rule that refuses more than nine calls of ten is a mistake of its writer."""
-N_FILLED = 40
+N_FILLED = 25
 """Calls that are drawn; the others mix two of these, which costs a tenth."""
 N_MUTATED = 6
 """Refused calls that are mended, and accepted ones that lend a value: a sound rule is proved by the first few."""
