@@ -73,8 +73,13 @@ class Forecast:
 
     @property
     def spread(self) -> float:
-        """2 for estimates; near 1 where many replies were measured."""
-        return 2.0 if self.n_measured < LEAST_MEASURED else 1.1 + 1.5 / math.sqrt(self.n_measured)
+        """2 for estimates, 4 for tools: a model that repeats itself is asked for several candidates of each.
+
+        Near 1 where many replies were measured.
+        """
+        if self.n_measured >= LEAST_MEASURED:
+            return 1.1 + 1.5 / math.sqrt(self.n_measured)
+        return 4.0 if self.prompt == "tools" else 2.0
 
     def minutes(self, width: int, rpm: float | None = None, tpm: float | None = None) -> float:
         """How long these calls take, `width` at a time, under the limits of the account."""
