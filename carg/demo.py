@@ -71,7 +71,8 @@ def show_demo(screen: Screen, run: Path, *, exchanges: int, minutes: float, seed
 
 def judge_model(run: Path, model: Path, n_judged: int = N_JUDGED) -> Judged | None:
     """The model's answers to first calls of held-out rows, as `carg evaluate` judges them; None without such."""
-    from carg.evaluation.answering import Asking, ask_model
+    from carg.config import Asking
+    from carg.evaluation.answering import ask_model
     from carg.evaluation.items import read_items, splits_of
     from carg.evaluation.verdicts import judge
 
@@ -80,7 +81,7 @@ def judge_model(run: Path, model: Path, n_judged: int = N_JUDGED) -> Judged | No
         return None
     first = [item for item in read_items(run, run / "dataset", splits, n_judged) if item.number == 0]
     asked = sorted(first, key=lambda item: item.split == "validation")[:n_judged]
-    asking = Asking(sampling={"max_tokens": ANSWER_TOKENS})
+    asking = Asking(sampling=(f"max_tokens={ANSWER_TOKENS}",))
     answers = asyncio.run(ask_model(f"gtm:{model}", asked, run / "evaluation", asking))
     judged = [(item, answers.said[item.id].text) for item in asked if item.id in answers.said]
     scores = [{name: got for name, (got, _) in judge(item, text).scores.items()} for item, text in judged]

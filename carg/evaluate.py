@@ -17,8 +17,9 @@ from typing import Any
 import orjson
 
 from carg import __version__
+from carg.config import Asking, sampling_of
 from carg.errors import ConfigError
-from carg.evaluation.answering import Answers, Asking, OnCount, ask_model, slug
+from carg.evaluation.answering import Answers, OnCount, ask_model, slug
 from carg.evaluation.controls import CONTROLS, answer_by_control, is_control
 from carg.evaluation.intervals import DRAWS, Estimate, differences, estimate
 from carg.evaluation.items import Item, read_items, sizes
@@ -112,7 +113,7 @@ def _text(answers: Answers, item: Item) -> str:
 
 def _told(asking: Asking) -> dict[str, Json]:
     """The settings that can change an answer; never more of an address than the model was asked at."""
-    return {"api_base": asking.api_base, "sampling": dict(asking.sampling), "width": asking.width}
+    return {"api_base": asking.api_base, "sampling": sampling_of(asking), "width": asking.width}
 
 
 def _summary(items: Sequence[Item], verdicts: Sequence[Verdict], answers: Answers) -> dict[str, Any]:
@@ -120,8 +121,7 @@ def _summary(items: Sequence[Item], verdicts: Sequence[Verdict], answers: Answer
     return {
         "unanswered": sum(item.id not in answers.said for item in items),
         "speed": _speed(answers),
-        "tokens": answers.tokens,
-        "cost": answers.cost,
+        "paid": answers.paid and asdict(answers.paid),
         "complaints": dict(sorted(complaints.items())),
         "measures": {name: _estimates(items, verdicts, places) for name, places in _groups(items).items()},
     }

@@ -98,6 +98,13 @@ def backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How models are asked, whichever they are: the options of the LLM road but its backend and its failures."""
+    for option in reversed(_ASKING[1:-1]):
+        command = option(command)
+    return command
+
+
 def make_road(seed: int, options: dict[str, Any], *, retry_failed: bool = False) -> Any:
     """The Road of the options, or None for worlds."""
     if options["backend"] == "world":

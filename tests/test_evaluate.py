@@ -420,6 +420,7 @@ def test_a_model_is_asked_the_row_and_paid_once(
     found = report["backends"]["m"]
     assert found["measures"]["all"]["exact"]["value"] == 1
     assert found["unanswered"] == 0 and found["speed"]["n"] < n
+    assert found["paid"]["replies"] == n and found["paid"]["tokens_in"] == 100 * n
     assert evaluate(carg, made, tmp_path / "e.json", *words)[0] == 0
     assert server.n_paid == n
 
@@ -492,10 +493,10 @@ def test_a_local_model_answers_under_the_grammar_of_its_tools(
     from gtm_shards import save_base
 
     model = save_base(tmp_path / "model", context=16_384, loudness=20.0)
-    words = ("-b", f"gtm:{model}", "--split", "test_tools", "--limit", 8, "--answer-tokens", 24)
+    words = ("-b", f"gtm:{model}", "--split", "test_tools", "--limit", 1, "--sampling", "max_tokens=16")
     code, report, _ = evaluate(carg, made, tmp_path / "e.json", *words)
     found = report["backends"][f"gtm:{model}"]
 
     assert code == 0
-    assert found["unanswered"] == 0 and found["tokens"][1] > 0
+    assert found["unanswered"] == 0 and found["paid"]["tokens_out"] > 0
     assert found["measures"]["all"]["truth"]["value"] < 0.5

@@ -13,7 +13,7 @@ import click
 
 from carg.console import Screen
 from carg.gtm.settings import FinetuneSettings, is_first
-from carg.options import DEFAULT_RUN, above_0, fresh_option, run_option, seed_option
+from carg.options import DEFAULT_RUN, fresh_option, model_options, run_option, seed_option
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,18 +119,11 @@ def simulate(
     show_default=True,
     help="gtm:DIR, a litellm model, or a control: world, twin[:SEED], echo, nearest. Several: on the same items.",
 )
-@click.option("--api-base", help="URL of an OpenAI-compatible server.")
 @click.option("--split", multiple=True, help="A split to measure; default: test_tools, test_domains, test_real.")
 @click.option("--limit", type=click.IntRange(1), default=2000, show_default=True, help="Exchanges of each split.")
 @click.option("--compare", is_flag=True, help="Also each backend less the first, with intervals.")
 @click.option("--out", type=click.Path(path_type=Path), help="The report; default: RUN/evaluation.json.")
-@click.option("--temperature", type=click.FloatRange(0), help="Sampling temperature; default: the model's, 0 for gtm.")
-@click.option("--answer-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Longest answer.")
-@click.option("--width", type=click.IntRange(1), default=32, show_default=True, help="Calls in flight.")
-@above_0("--timeout", "Seconds that a call may take.", 300.0)
-@above_0("--max-cost", "Stop cleanly after so many dollars of a backend (exit 75).")
-@click.option("--max-tokens", type=click.IntRange(1), help="Stop cleanly after so many tokens of a backend (exit 75).")
-@above_0("--max-minutes", "Stop cleanly after so long (exit 75).")
+@model_options
 @click.pass_obj
 def evaluate(
     screen: Screen,
@@ -151,12 +144,12 @@ def evaluate(
     \b
     Example: carg evaluate outputs/mine/dataset -b world -b nearest -b gtm:outputs/mine/model --compare
     """
+    from carg.config import Asking
     from carg.evaluate import Settings, evaluate
-    from carg.evaluation.answering import asking_of
     from carg.evaluation.tables import show_report
 
     run = run or (dataset.parent if dataset is not None else Path(DEFAULT_RUN))
-    settings = Settings(backend, split, limit, compare, asking_of(**options))
+    settings = Settings(backend, split, limit, compare, Asking(**options))
     out = out or run / "evaluation.json"
     with screen.progress("evaluate", None, "answers") as advance:
         report = evaluate(run, dataset or run / "dataset", settings, out, on_count=advance)

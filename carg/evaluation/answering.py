@@ -6,14 +6,17 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carg.asking import Ask, Budget
 from carg.backends import Backend, Reply, Request, open_backend
+from carg.config import Asking, sampling_of
 from carg.errors import BackendError, CargError, ReplyError
 from carg.evaluation.controls import Said
 from carg.evaluation.items import Item
+from carg.ledger import JOURNAL, Spent, read_spent, sum_up
+from carg.pacing import Pace
 from carg.records import Json, digest
 from carg.store import Journal
 from carg.world.answers import answer_schema
@@ -30,44 +33,15 @@ OnCount = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """How models are asked. `budget` is of each visit and backend; `width` are calls in flight."""
-
-    api_base: str | None = None
-    sampling: Mapping[str, Json] = field(default_factory=lambda: {"max_tokens": ANSWER_TOKENS})
-    width: int = 32
-    timeout_s: float = 300.0
-    budget: Budget = field(default_factory=Budget)
-
-
-def asking_of(
-    *,
-    api_base: str | None,
-    temperature: float | None,
-    answer_tokens: int,
-    width: int,
-    timeout: float,
-    max_cost: float | None,
-    max_tokens: int | None,
-    max_minutes: float | None,
-) -> Asking:
-    """How models are asked, by the flags of `carg evaluate`."""
-    sampling: dict[str, Json] = {"max_tokens": answer_tokens}
-    if temperature is not None:
-        sampling["temperature"] = temperature
-    return Asking(api_base, sampling, width, timeout, Budget(max_cost, max_tokens, max_minutes))
-
-
-@dataclass(frozen=True, slots=True)
 class Answers:
     """What one backend said, by item; an item without an answer is missing."""
 
     said: dict[str, Said]
     seconds: float
     """By the clock, for the answers that were not known before."""
-    tokens: tuple[int, int] | None = None
-    cost: float | None = None
     width: int = 1
+    paid: Spent | None = None
+    """What all visits took for these and other answers of the backend; None for controls."""
 
 
 async def ask_model(
@@ -78,19 +52,22 @@ async def ask_model(
     width = LOCAL_WIDTH if is_local else asking.width
     asked = _by_length(items)
     name = f"{backend} {_stamp(Path(backend[4:]))}" if is_local else f"{backend} {asking.api_base or ''}".strip()
+    place = folder / slug(backend)
     said: dict[str, Said] = {}
     began = time.perf_counter()
-    async with open_backend(backend, api_base=asking.api_base) as opened:
+    pace = Pace(asking.rpm, asking.tpm)
+    async with open_backend(backend, api_base=asking.api_base, pace=pace) as opened:
         clock = _Clock(opened, {_key(item.messages): schema_of(item) for item in asked} if is_local else {})
-        with Journal(folder / slug(backend) / "replies.jsonl") as journal:
+        with Journal(place / JOURNAL) as journal:
             ask = Ask(
                 clock,
                 journal,
                 name,
-                asking.sampling,
+                {"max_tokens": ANSWER_TOKENS, **sampling_of(asking)},
                 width,
-                asking.budget,
-                timeout_s=LOCAL_TIMEOUT_S if is_local else asking.timeout_s,
+                Budget(asking.max_cost, asking.max_tokens, asking.max_minutes),
+                timeout_s=LOCAL_TIMEOUT_S if is_local else asking.timeout,
+                pace=pace,
             )
 
             async def answer(item: Item) -> None:
@@ -109,9 +86,7 @@ async def ask_model(
         raise told
     if faults:
         raise BackendError(f"{backend}: {type(faults[0]).__name__}: {faults[0]}") from faults[0]
-    total = ask.totals()
-    tokens = (total.tokens_in, total.tokens_out) if total.tokens_out else None
-    return Answers(said, time.perf_counter() - began, tokens, total.cost if tokens else None, width)
+    return Answers(said, time.perf_counter() - began, width, sum_up(read_spent(place)))
 
 
 class _Clock:
