@@ -221,11 +221,17 @@ def _open_splits(
             note(f"{name} is not measured: {fault.message}")
             continue
         splits.append(Split(name, cache, documents))
+        n_tokens = int(documents.lengths.sum())
+        note(
+            f"{name}: {len(documents.lengths):,} conversations, {n_tokens:,} tokens, "
+            f"{cache.n_supervised / len(cache.tokens):.1%} supervised; {documents.n_cut:,} cut to the context, "
+            f"{documents.n_dropped:,} left out"
+        )
     return splits
 
 
 def _note_rows(note: Callable[[str], None], split: str, rows: int) -> None:
-    note(f"tokens of {split}: {rows} rows")
+    note(f"{split}: {rows:,} rows tokenised")
 
 
 def find_report(out: Path, job: Job) -> FinetuneReport | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ SUPERVISED = np.uint32(1 << 31)
 """Ids stay below this bit: no vocabulary has two thousand million tokens."""
 
 _ROWS_AT_ONCE = 512
+_TELL_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def open_cache(
     labels: Sequence[str] = (),
     on_rows: Callable[[int], None] | None = None,
 ) -> Cache:
-    """The cache of the shards under `folder`, built first if it is not there; `on_rows` hears the rows done so far.
+    """The cache of the shards under `folder`, built first if it is not there; `on_rows` hears of it now and then.
 
     Raises TrainError when not one token is supervised.
     """
@@ -144,13 +146,16 @@ def _build(batches: Iterable[list[Any]], tokenizer: Tokenizer, home: Path, on_ro
 
 
 def _write(batches: Iterable[list[Any]], tokenizer: Tokenizer, folder: Path, on_rows: Callable[[int], None]) -> None:
-    ends, supervised = [0], 0
+    ends, supervised, told = [0], 0, time.monotonic()
     with (folder / "tokens.u32").open("wb") as file:
         for conversations in batches:
             for ids, mask in render(tokenizer, conversations):
                 file.write(np.where(mask, ids | SUPERVISED, ids).astype(np.uint32).tobytes())
                 ends.append(ends[-1] + len(ids))
                 supervised += int(mask.sum())
-            on_rows(len(ends) - 1)
+            if time.monotonic() - told > _TELL_EVERY_S:
+                told = time.monotonic()
+                on_rows(len(ends) - 1)
+    on_rows(len(ends) - 1)
     np.array(ends, dtype=np.uint64).tofile(folder / "offsets.u64")
     (folder / "cache.json").write_bytes(orjson.dumps({"rows": len(ends) - 1, "supervised": supervised}))
