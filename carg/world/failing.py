@@ -63,13 +63,12 @@ def _slack_arguments(singles: Singles, tool: ShownTool, loose: ShownTool, tighte
             if value is None:
                 continue
             drawn[key] = value
-        fitted = singles.fit(loose, drawn)
-        if fitted is None or (key in fitted) == (kind == "need"):
+        bent = singles.bend(loose, drawn)
+        if bent is None or (key in bent) == (kind == "need"):
             continue
-        if kind not in ("need", "drop") and key in drawn:
-            fitted[key] = drawn[key]
-        if singles.try_out(tool.operation, fitted).refusal is None:
-            return fitted
+        slack = {**bent, key: drawn[key]} if kind not in ("need", "drop") and key in drawn else bent
+        if singles.try_out(tool.operation, slack).refusal is None and singles.fits(loose, bent):
+            return slack
     return None
 
 

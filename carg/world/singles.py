@@ -97,13 +97,24 @@ class Singles:
             )
             if drawn is None:
                 return None
-            fitted = self.fit(tool, drawn)
-            if fitted is not None and self.try_out(tool.operation, fitted).refusal is None:
-                return fitted
+            bent = self.bend(tool, drawn)
+            # The world is asked first: it refuses two of three, the definition one of a hundred.
+            if bent is not None and self.try_out(tool.operation, bent).refusal is None and self.fits(tool, bent):
+                return bent
         return None
 
     def fit(self, tool: ShownTool, arguments: dict[str, Any]) -> dict[str, Any] | None:
-        """The arguments as the definition takes them: dropped parameters gone, narrowed values redrawn; None if not."""
+        """The arguments bent to the definition; None where it still does not take them."""
+        bent = self.bend(tool, arguments)
+        return bent if bent is not None and self.fits(tool, bent) else None
+
+    def fits(self, tool: ShownTool, arguments: Mapping[str, Any]) -> bool:
+        """Whether the definition takes the arguments."""
+        shown = show_arguments(self.service.surface, tool, arguments)
+        return validator(tool.definition.parameters).is_valid(shown)
+
+    def bend(self, tool: ShownTool, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        """The arguments without dropped parameters, narrowed values redrawn; None where a needed one has no value."""
         kept = {key: value for key, value in arguments.items() if key in tool.params}
         for key, param in tool.params.items():
             if param.required and key not in kept:
@@ -117,9 +128,7 @@ class Singles:
             kind, _, key = tightening.partition(":")
             if key in kept:
                 kept[key] = narrow(self.rng, tool.params[key], kind, kept[key])
-        ordered = {item.name: kept[item.name] for item in tool.operation.inputs if item.name in kept}
-        shown = show_arguments(self.service.surface, tool, ordered)
-        return ordered if validator(tool.definition.parameters).is_valid(shown) else None
+        return {item.name: kept[item.name] for item in tool.operation.inputs if item.name in kept}
 
     def valid(self, directive: Directive | None = None) -> Item | None:
         """A valid call of the tool whose turn it is."""
