@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 import pytest
+from hard_to_please import Demanding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback import KEY, Loopback, all_tools, answer, serve
@@ -32,8 +33,8 @@ from carg.scene import Scene
 from carg.schemas import faults
 from carg.stages.answer import answer_schema, model_referees
 from carg.stages.by_model import Report, Road, generate_by_model
-from carg.stages.forecast import forecast_road, price_of
 from carg.stages.candidates import Known, close_schema, make_tool, tool_complaint
+from carg.stages.forecast import forecast_road, price_of
 from carg.stages.telling import invented_in, spellings
 from carg.stages.tools_by_model import expand_by_model
 from carg.store import read_parts
@@ -283,6 +284,7 @@ def test_a_budget_is_spent_in_several_visits(server: Loopback, tmp_path: Path) -
 
 def test_models_share_the_slots_by_their_names(server: Loopback, tmp_path: Path) -> None:
     """A slot keeps to its model whatever the order; both are in the ledger, and one budget holds for both."""
+    server.answer = Demanding(spoil=False)
     work = expand_by_model(tmp_path, [seed_of(f"d{n}") for n in range(20)], 40, road(server, shares={"other": 0.4}))
     report = asyncio.run(work)
     asked = {name.partition(", ")[2]: counts["asked"] for name, counts in report.asking.items() if "tools" in name}
@@ -569,7 +571,7 @@ def test_the_forecast_counts_calls_and_dollars() -> None:
         [line.tokens_in * price[0] + line.tokens_out * price[1] for line in lines.values()]
     )
     assert price_of("no/such-model") is None
-    assert [line.cost for line in forecast_road("no/such-model", n_domains=1, n_tools=1, n_exchanges=1)] == [None] * 5
+    assert [line.cost for line in forecast_road("no/such-model", n_domains=1, n_tools=1, n_exchanges=1)] == [None] * 7
 
 
 @given(st.integers(0, 2**32))

@@ -20,7 +20,7 @@ from carg.encoding import build
 from carg.errors import ConfigError
 from carg.records import Instance, Json, Tool
 from carg.runner import Outcome, Outcomes, run_slots
-from carg.stages.by_model import OPEN_SLOTS, OnDone, Report, Road, open_road, show_asking
+from carg.stages.by_model import OnDone, Report, Road, open_road, show_asking
 from carg.stages.candidates import ALIKE
 from carg.stages.invent import Service, invent_tools, open_service
 from carg.store import run_digest, write_part
@@ -109,7 +109,7 @@ async def expand_by_model(
                 break
             slots = {_name(seed, share, turn): (seed, share, turn) for seed, share in shares}
             waiting = ((name, (name, *slot)) for name, slot in slots.items() if name not in outcomes)
-            await run_slots(waiting, make, width=road.width * OPEN_SLOTS, on_done=store)
+            await run_slots(waiting, make, width=road.width, on_done=store)
             before = corpus.kept.total()
             for name, outcome in zip(slots, outcomes.read(slots), strict=True):
                 corpus.slots[slots[name][0].name].append(name)

@@ -14,8 +14,8 @@ from carg.stats import Table, share
 
 
 @dataclass(slots=True)
-class _Line:
-    """Counts of one kind of call."""
+class Agreement:
+    """Counts of one kind of call: how many answers were readable, and how much of them was as the true ones are."""
 
     exchanges: int = 0
     readable: int = 0
@@ -29,9 +29,9 @@ class _Line:
     def add(self, wanted: Response, given: Response, schema: dict[str, Json] | None, invented: Iterable[str]) -> None:
         """Counts one answer beside the true one; both are as their texts read. `schema` is of bodies."""
         self.exchanges += 1
-        readable = _reads(given, schema)
-        self.readable += readable
-        self.label += (readable, given.ok) == (_reads(wanted, schema), wanted.ok)
+        reads, due = _reads(given, schema), _reads(wanted, schema)
+        self.readable += reads or (given.ok and not due)
+        self.label += (reads, given.ok) == (due, wanted.ok)
         if wanted.error is not None:
             self.refusals += 1
             error = given.error
@@ -46,12 +46,12 @@ class _Line:
 def measure_teacher(pairs: Iterable[tuple[Scene, Session]]) -> Table:
     """A line for each model and kind of call, over (true scene, answered session); `made_from` names the model.
 
-    Only turns whose label is determined count. `readable` are errors, and bodies that fit `returns`; `label` is right
-    where the answer is readable and a success, or an error, as the true one is. `code` is the share of refusals with
-    the true first error code, `field` with its parameter too; `values` the share of the determined values in bodies of
-    successes that came out the same.
+    Only turns whose label is determined count. `readable` are errors, and bodies that fit `returns` (any body where a
+    directive breaks the true one); `label` is right where the answer is readable and a success, or an error, as the
+    true one is. `code` is the share of refusals with the true first error code, `field` with its parameter too;
+    `values` the share of the determined values in bodies of successes that came out the same.
     """
-    lines: dict[tuple[str, str], _Line] = {}
+    lines: dict[tuple[str, str], Agreement] = {}
     for scene, answered in pairs:
         for true, said in zip(scene.session.exchanges, answered.exchanges, strict=True):
             # A convention may not say all that the world knows of an error, so the true text is read as well.
@@ -59,7 +59,7 @@ def measure_teacher(pairs: Iterable[tuple[Scene, Session]]) -> Table:
             definition = scene.definitions.get(true.call.tool or "")
             schema = definition.returns if definition is not None else None
             for kind in kinds_of(true) if true.train else ():
-                line = lines.setdefault((answered.made_from[1], kind), _Line())
+                line = lines.setdefault((answered.made_from[1], kind), Agreement())
                 line.add(wanted, said.response, schema, true.invented)
     rows = tuple(
         (
