@@ -374,14 +374,14 @@ def _action(noun: str, verb: str) -> Json:
 def _calls(user: str, rng: Random) -> Json:
     schema = orjson.loads(_after(user, r"Definition: (.*)\n"))["parameters"]
     n_valid, n_invalid = (int(_after(user, rf"(\d+) {kind}")) for kind in ("right calls", "wrong ones"))
-    calls = [{"intent": "as usual", "expected": "ok", "arguments": sample(schema, rng)} for _ in range(n_valid)]
+    calls = [{"intent": "as usual", "arguments": sample(schema, rng)} for _ in range(n_valid)]
     for _ in range(n_invalid):
         wrong = sample(schema, rng)
         if schema.get("required"):
             wrong.pop(rng.choice(schema["required"]), None)
         else:
             wrong["surely_unknown"] = 1
-        calls.append({"intent": "in a hurry", "expected": "missing", "arguments": wrong})
+        calls.append({"intent": "in a hurry", "arguments": wrong})
     return {"calls": calls}
 
 

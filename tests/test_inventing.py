@@ -322,3 +322,29 @@ def test_the_cheaper_mode_is_another_run_and_forecast_so() -> None:
     assert plain.fingerprint.keys() < whole.fingerprint.keys()
     assert (lines["session"], stepwise["whole"], lines["queries"], stepwise["queries"]) == (0, 0, 11, 0)
     assert lines["whole"] + lines["respond"] < (stepwise["session"] + stepwise["respond"]) * 0.6
+
+
+def test_a_goal_is_said_once(server: Loopback, tmp_path: Path) -> None:
+    """The first step must set the goal; later ones leave it out, for every word is paid for."""
+    right, told = Demanding(spoil=False), Counter[bool]()
+
+    def thrifty(messages: list[Json]) -> Json:
+        value = right(messages)
+        if isinstance(value, dict) and "done" in value:
+            first, asked_again = "Goal: none yet" in messages[1]["content"], len(messages) > 2
+            told["set the `goal`" in messages[-1]["content"]] += 1
+            return value if first and asked_again else value | {"goal": None}
+        return value
+
+    server.answer = right
+    made(server, tmp_path, 24)
+    server.answer = thrifty
+    instances, tools = read_parts(Instance, tmp_path, "instances"), read_parts(Tool, tmp_path, "tools")
+    road = Road("m", api_base=server.url, width=8, timeout_s=5.0)
+    asyncio.run(generate_by_model(tmp_path / "out", list(instances), tools, 40, road))
+    goals = [item.goal for item in read_parts(Session, tmp_path / "out", "sessions") if item.kind == "session"]
+
+    assert goals
+    assert all(goals)
+    assert told[True] >= len(goals)
+    assert told[False] > told[True]

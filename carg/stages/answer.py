@@ -114,6 +114,8 @@ async def _next_step(draft: Draft, ask: Ask, n_exchanges: int) -> dict[str, Json
     }
 
     def check(value: Json) -> str | None:
+        if not (draft.goal or value["goal"]):
+            return "set the `goal`"
         if value["done"]:
             return None
         if value["arguments"] is None:
