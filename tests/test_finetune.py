@@ -77,11 +77,16 @@ def test_output_loads_in_transformers_and_measures_held_out_splits(
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     assert [one.split for one in report.evals] == ["validation", "test_tools"]
     assert "| test_tools |" in (tmp_path / "README.md").read_text()
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["architectures"] == ["Qwen2ForCausalLM"]
+    assert not [name for name in written if "attn" in name]
     assert logged_steps(tmp_path) == [1, 2, 3, 4, 5, 6]
     assert report.steps == 6
     picture = ElementTree.parse(tmp_path / "loss.svg").getroot()
-    curve = picture.findall("{http://www.w3.org/2000/svg}polyline")[1].get("points", "")
-    assert len(curve.split()) == 6
+    lines = picture.findall("{http://www.w3.org/2000/svg}polyline")
+    curves = [line.get("points", "").split() for line in lines if line.get("stroke") in ("#b9d4e8", "#1f77b4")]
+    assert [len(curve) for curve in curves] == [6, 6]
+    assert len(picture.findall("{http://www.w3.org/2000/svg}circle")) == 2
     assert report.parameters == model.num_parameters()
 
 

@@ -76,6 +76,11 @@ Loss in nats per supervised token, and the share of supervised tokens guessed ri
 tool definitions and state, the call as user message; use the chat template saved here and stop at `<|im_end|>`.
 Answers are simulated: never take them for a real system's.
 
+    carg simulate --backend gtm:{report.out}
+
+The folder loads in transformers and TRL. By its configuration and tokenizer it is what vLLM serves as
+`Qwen2ForCausalLM` (`vllm serve {report.out}`, then `--api-base`); that was not tried for this model.
+
 Data fingerprint `{report.fingerprints.get("dataset")}`, tokenizer `{report.fingerprints.get("tokenizer")}`. Settings:
 
 ```json
