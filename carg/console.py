@@ -6,10 +6,20 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 LINE_EVERY_S = 5.0
 """How often a log gets a line."""
+
+Says = list[Callable[[], str]]
+_says: ContextVar[Says | None] = ContextVar("says", default=None)
+
+
+def show_live(say: Callable[[], str]) -> None:
+    """From now on, what `say` says stands beside the progress of the stage under way, where one is shown."""
+    if (says := _says.get()) is not None:
+        says[:] = [say]
 
 
 class Screen:
@@ -43,23 +53,43 @@ class Screen:
         """A function to be told how much more is done."""
         if self.quiet:
             yield lambda _n: None
-        elif sys.stderr.isatty():
-            with self._bar(label, total, unit) as advance:
+            return
+        says = Says()
+        _says.set(says)
+        if sys.stderr.isatty():
+            with self._bar(label, total, says) as advance:
                 yield advance
         else:
-            yield _lines(label, total, unit)
+            yield _lines(label, total, unit, says)
 
     @contextlib.contextmanager
-    def _bar(self, label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    def _bar(self, label: str, total: int | None, says: Says) -> Iterator[Callable[[int], None]]:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.table import Column
+        from rich.text import Text
+
+        class Live(ProgressColumn):
+            """What the stage says of itself, asked each time the bar is drawn."""
+
+            def render(self, task: Task) -> Text:
+                return Text(said(says), style="dim")
 
         columns = [
-            TextColumn("{task.description:<10}"),
-            BarColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(12),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
+            Live(Column(no_wrap=True)),
         ]
         started = time.monotonic()
         with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -67,8 +97,7 @@ class Screen:
 
             def advance(count: int) -> None:
                 done = bar.tasks[0].completed + count
-                seconds = max(time.monotonic() - started, 1e-6)
-                bar.update(task, advance=count, rate=f"{done / seconds:,.0f} {unit}/s" if unit else "")
+                bar.update(task, advance=count, rate=_rate(done, time.monotonic() - started))
 
             yield advance
 
@@ -96,7 +125,17 @@ def _cell(value: Any) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
-def _lines(label: str, total: int | None, unit: str) -> Callable[[int], None]:
+def said(says: Says) -> str:
+    """What is to be said now; "" where nobody says anything."""
+    return says[0]() if says else ""
+
+
+def _rate(done: float, seconds: float) -> str:
+    a_second = done / max(seconds, 1e-6)
+    return f"{a_second:,.0f}/s" if a_second >= 1 or not done else f"{60 * a_second:,.1f}/min"
+
+
+def _lines(label: str, total: int | None, unit: str, says: Says) -> Callable[[int], None]:
     done, started, last = 0, time.monotonic(), time.monotonic()
 
     def advance(count: int) -> None:
@@ -106,6 +145,8 @@ def _lines(label: str, total: int | None, unit: str) -> Callable[[int], None]:
         if now - last >= LINE_EVERY_S:
             last = now
             of = f" of {total:,}" if total else ""
-            print(f"{label}: {done:,}{of} {unit}, {done / (now - started):,.0f}/s", file=sys.stderr, flush=True)
+            also = f"; {said(says)}" if says else ""
+            line = f"{label}: {done:,}{of} {unit}, {_rate(done, now - started)}{also}"
+            print(line, file=sys.stderr, flush=True)
 
     return advance

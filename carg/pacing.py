@@ -32,16 +32,20 @@ class Gate:
 
     def __init__(self, width: int) -> None:
         self.width = self.limit = width
+        self.busy = 0
+        """Calls in flight now."""
         self._free = asyncio.Semaphore(width)
         self._owed = 0
         self._seen: deque[bool] = deque(maxlen=self.WINDOW)
 
     async def __aenter__(self) -> None:
         await self._free.acquire()
+        self.busy += 1
 
     async def __aexit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None
     ) -> None:
+        self.busy -= 1
         if self._owed:
             self._owed -= 1
         else:

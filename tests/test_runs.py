@@ -393,7 +393,7 @@ def test_status_and_help_load_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_plan_measures_what_is_there(server: Loopback, seeds: Path, tmp_path: Path, carg: Carg) -> None:
-    """Before a run: estimates within a factor of 2 (4 for tools, which may be refused). With replies: their own means, and a closer range."""
+    """Before a run: estimates within a factor of 2, 4 for tools. With replies: their own means, and a closer range."""
     given = ("--run", tmp_path / "run", "--backend", "openai/gpt-5-mini", "--tools", 14, "--exchanges", 300)
 
     before = orjson.loads(carg("--json", "plan", *given)[1])["lines"]
@@ -836,3 +836,15 @@ def test_the_forecast_holds(server: Loopback, seeds: Path, tmp_path: Path, carg:
         for line in lines
         if not 1 / line["spread"] <= off[line["prompt"]] <= line["spread"]
     } == {}
+
+
+def test_a_log_says_calls_in_flight_and_money(
+    server: Loopback, seeds: Path, tmp_path: Path, carg: Carg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Besides how much is done and how fast."""
+    monkeypatch.setattr("carg.console.LINE_EVERY_S", 0.0)
+    given = ("--tools", 14, "--backend", "m", "--api-base", server.url, "--width", 4)
+
+    _, _, err = carg("expand", "--run", tmp_path / "run", *given)
+
+    assert re.search(r"^expand: \d+ of 14 tools, [\d,.]+/(s|min); \d+ calls, \d in flight$", err, re.MULTILINE)

@@ -18,6 +18,7 @@ from typing import TypeVar
 from carg.asking import Ask, Budget, Counts
 from carg.backends import open_backend
 from carg.config import Asking, sampling_of, shares_of, split_address
+from carg.console import show_live
 from carg.errors import ConfigError, StoreError
 from carg.ledger import store_spent
 from carg.pacing import Pace
@@ -253,7 +254,17 @@ async def open_asks(road: Road, folder: Path) -> AsyncIterator[dict[str, Ask]]:
         stack.callback(store_spent, folder)
         asks = await _open_asks(road, folder, stack)
         stack.callback(asyncio.create_task(_note_spent(folder)).cancel)
+        show_live(lambda: _tell_live(asks))
         yield asks
+
+
+def _tell_live(asks: Mapping[str, Ask]) -> str:
+    """Calls of this visit, how many are in flight, and what they cost."""
+    spent = list(next(iter(asks.values())).ledger.values())
+    paid, cost = sum(counts.paid for counts in spent), sum(counts.cost for counts in spent)
+    busy = sum(ask.gate.busy for ask in asks.values())
+    dollars = f", ${cost:,.4g}" if cost else ""
+    return f"{paid:,} calls, {busy} in flight{dollars}"
 
 
 async def _note_spent(folder: Path) -> None:
