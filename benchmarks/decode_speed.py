@@ -43,7 +43,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, help="a run that was filtered; default: a small one is made")
     parser.add_argument("--model", type=Path, help="a folder that finetune wrote; default: RUN/model")
-    parser.add_argument("--items", type=int, default=64)
+    parser.add_argument("--items", type=int, default=64, help="most calls asked")
+    parser.add_argument("--waves", type=int, default=8, help="no more calls than this many for each text of a batch")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--max-new-tokens", type=int, default=200)
     parser.add_argument("--device", default="auto")
@@ -89,9 +90,10 @@ def measure(run: Path, model: Path, options: Any) -> Iterator[Speed]:
     gtm = load_gtm(model, device=options.device)
     asked = take_items(run, gtm, options.items, options.max_new_tokens)
     for batch in options.batches:
+        some = asked[: batch * options.waves]
         for keep in (0, gtm.keep):
             for grammar in (False, True):
-                wanted = asked if grammar else [replace(one, schema=None) for one in asked]
+                wanted = some if grammar else [replace(one, schema=None) for one in some]
                 ready = replace(gtm, rows=batch, keep=keep, kept=[])
                 complete(ready, [Asked(asked[0].messages, wanted[0].schema, 2)])  # kernels and grammars warm up
                 ready.kept.clear()
