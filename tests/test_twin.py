@@ -172,6 +172,15 @@ def test_what_was_answered_is_known():
     ]
 
 
+def test_the_same_question_has_the_same_answer_until_something_changes():
+    """What a search found nobody can know, but twice the same is the same; in other words, too."""
+    find, other = ("search_members", {}), ("search_loans", {})
+    rename = ("update_member", {"member": "M1", "name": "Bo"})
+    found = judge(NOTHING, find, find, other, rename, find)
+
+    assert [bool(invented) for _, invented in found] == [True, False, True, False, True]
+
+
 def test_a_new_id_is_known_only_where_the_next_one_is_shown():
     """Else it is invented, and known from then on."""
     lend = ("lend_tool", {"tool": "T1", "member": "M2", "days": 3})

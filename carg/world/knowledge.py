@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from carg.records import canonical
 from carg.world.outcome import Trace, reference_read
 from carg.world.service import OUTAGES, Answered
 from carg.world.state import Read, Tables
@@ -35,6 +36,8 @@ class Knowledge:
         self.absent: set[Cell] = set()
         self.doubtful: set[Cell] = set()
         """Records of which it is not known whether they were deleted, or which id they were given."""
+        self.answered: set[str] = set()
+        """Questions answered in full since the last change: asked again, they have the same answer."""
 
     def knows(self, read: Read) -> bool:
         """Whether a model can know what was read."""
@@ -65,6 +68,17 @@ class Knowledge:
         outcome, directive = answered.outcome, answered.directive
         if outcome is None or (directive is not None and directive.fault in OUTAGES):
             return True, ()
+        is_known = directive is None and question_of(answered) in self.answered
+        judged = self._judge(answered)
+        if outcome.changes:
+            self.answered.clear()
+        elif directive is None:
+            self.answered.add(question_of(answered))
+        return (True, ()) if is_known else judged
+
+    def _judge(self, answered: Answered) -> tuple[bool, tuple[str, ...]]:
+        outcome, directive = answered.outcome, answered.directive
+        assert outcome is not None
         determined = self.knows_all(outcome.trace.label)
         if directive is None:
             self._learn_label(answered)
@@ -178,6 +192,12 @@ class Knowledge:
         for _, resource, key, named in answered.shown.records:
             for name, _ in named:
                 self._reveal((resource, key, name))
+
+
+def question_of(answered: Answered) -> str:
+    """Equal for calls that ask the same, however they are written."""
+    call = answered.call
+    return f"{call.tool} {canonical(call.arguments).decode()} {answered.parsed.credential}"
 
 
 def _tops(pointers: Iterable[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from carg.records import Json
 from carg.scene import Scene
-from carg.world.knowledge import Knowledge
+from carg.world.knowledge import Knowledge, question_of
 from carg.world.model import Operation
 from carg.world.replay import service_of, start_state
 from carg.world.service import OUTAGES, Answered
@@ -90,15 +90,22 @@ def _play(scene: Scene, seed: int) -> Iterator[tuple[Answered, Answered]]:
     service = service_of(scene.instance).with_siblings(session.siblings)
     state, twin = start_state(opening, session), twin_of(scene, seed)
     actor = session.actor or opening.actor
+    told: dict[str, Answered] = {}
     for exchange in session.exchanges:
         text, directive = exchange.call.text, exchange.directive
         answered = service.answer(state, text, actor, scene.definitions, directive)
         _meet(twin, answered)
-        other = twin.service.answer(twin.state, text, actor, scene.definitions, directive)
+        # Which records a search found is not put into the twin's tables: what was answered, it repeats.
+        again = told.get(question_of(answered)) if directive is None else None
+        other = again or twin.service.answer(twin.state, text, actor, scene.definitions, directive)
         yield answered, other
         _follow(twin, answered, other)
         if answered.outcome is not None:
             state.apply(answered.outcome.changes)
+            if answered.outcome.changes:
+                told.clear()
+            elif directive is None:
+                told[question_of(answered)] = answered
 
 
 def _meet(twin: Twin, answered: Answered) -> None:
