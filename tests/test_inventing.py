@@ -109,11 +109,11 @@ def test_a_model_that_knows_few_tools_ends_with_what_is_missing(server: Loopback
 
 def test_the_same_tools_come_at_any_width_and_again(server: Loopback, tmp_path: Path) -> None:
     """Rounds, spoiled answers and drops do not depend on the order in which calls come home."""
-    first = made(server, tmp_path / "a")
+    first = made(server, tmp_path / "a", 24)
 
-    assert made(server, tmp_path / "b", width=1).digest == first.digest
+    assert made(server, tmp_path / "b", 24, width=1).digest == first.digest
     n_asked = server.n_asked
-    again = made(server, tmp_path / "a")
+    again = made(server, tmp_path / "a", 24)
     assert (again.digest, again.refused, again.trials) == (first.digest, first.refused, first.trials)
     assert server.n_asked == n_asked
 
