@@ -26,13 +26,13 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
         flag = "--" + item.name.replace("_", "-")
         if kind is bool:
             flag, kind = f"{flag}/--no-{flag[2:]}", None
-        default = "" if item.default is None else f" [default: {str(item.default).lower()}]"
+        default = "" if item.default is None else f" Default: {str(item.default).lower()}."
         command = click.option(flag, item.name, type=kind, default=None, help=item.metadata["help"] + default)(command)
     return command
 
 
 @click.command()
-@click.option("--run", type=click.Path(path_type=Path), help=f"Folder of the run [default: {DEFAULT_RUN}].")
+@click.option("--run", type=click.Path(path_type=Path), help=f"Folder of the run. Default: {DEFAULT_RUN}.")
 @click.option("--dataset", type=click.Path(path_type=Path), help="A dataset folder; default: that of the run.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where the model goes; default: RUN/model.")
 @click.option(

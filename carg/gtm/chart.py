@@ -29,7 +29,8 @@ def draw_losses(out: Path) -> Path:
     smooth = list(accumulate((loss for _, loss in curve), lambda mean, loss: 0.9 * mean + 0.1 * loss))
     splits = list(dict.fromkeys(split for split, _, _ in marks))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<polyline fill="none" stroke="black" points="{place(0, top)} {place(0, 0)} {place(last, 0)}"/>',
         *(
