@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,22 +112,12 @@ def check_files(screen: Screen, files: Sequence[Path], services: int, width: int
     n_faults = len(faults)
     for fault in faults:
         screen.result(fault)
-    for report in map_parts(_Checker(check_domain, services), worlds, width=width):
+    for report in map_parts(partial(check_domain, services=services), worlds, width=width):
         screen.result(say_report(report))
         n_faults += len(report.faults)
     screen.note(f"{len(paths)} files, {len(worlds)} with a world, {n_faults} faults")
     if n_faults:
         raise DomainError(f"{n_faults} faults in {len(paths)} files", "each is told above with file and entry")
-
-
-class _Checker:
-    """`check_domain` with its settings, in a form that worker processes can be given."""
-
-    def __init__(self, check: Any, services: int) -> None:
-        self.check, self.services = check, services
-
-    def __call__(self, path: Path) -> Any:
-        return self.check(path, services=self.services)
 
 
 def run_scenes(run: Path) -> Iterator[Any]:

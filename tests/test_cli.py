@@ -88,6 +88,18 @@ def test_hostile_expressions_are_faults_of_their_entry(domains: Path, tmp_path: 
     assert_told(carg(*EXPAND, "--run", tmp_path / "run"), "tool_library.toml", "[actions.lend.require")
 
 
+def test_a_world_with_faults_is_reported_and_fails(tmp_path: Path, carg: Carg) -> None:
+    """The report ends with its verdict; exit 1 with the number of faults."""
+    path = tmp_path / "tools.toml"
+    path.write_text(TEXT.replace("pace = 0.08", "pace = 8"))
+
+    code, out, err = carg("domains", "check", "--workers", 1, path)
+
+    assert code == 1
+    assert f"{path}: NOT SOUND; 1 faults, 0 warnings" in out
+    assert "error: 1 faults in 1 files" in err
+
+
 def test_an_unknown_domain_is_told_with_the_nearest(domains: Path, tmp_path: Path, carg: Carg) -> None:
     """Expand, show and check alike."""
     for words in (

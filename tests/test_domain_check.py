@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from small_world import TEXT
 
-from carg.domain_check import DomainReport, check_domain, check_domains
-from carg.domain_check.__main__ import main
+from carg.domain_check import DomainReport, check_domain
 from carg.domain_check.findings import Findings, say_report
 from carg.domain_check.formulas import check_formulas
 from carg.domain_check.static import check_counts, check_fields, check_lives, check_operations
@@ -304,25 +303,6 @@ def test_a_seed_is_checked_as_a_seed(tmp_path: Path) -> None:
     path.write_text(TEXT.split('kind = "records"')[0])
 
     assert check_domain(path) == DomainReport(path, [], [], {})
-
-
-def test_several_files_come_in_order(tmp_path: Path) -> None:
-    """One report a file, in the order asked for, whatever the number of workers."""
-    paths = [tmp_path / f"{name}.toml" for name in ("b", "a")]
-
-    assert [report.path for report in check_domains(paths, width=1)] == paths
-
-
-def test_the_command_prints_and_fails(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Exit 1 and a last line with the verdict where there are faults."""
-    path = tmp_path / "tools.toml"
-    path.write_text(spoil(("pace = 0.08", "pace = 8")))
-    monkeypatch.setattr(sys, "argv", ["check", str(path)])
-
-    assert main() == 1
-    assert capsys.readouterr().out.splitlines()[-1] == f"{path}: NOT SOUND; 1 faults, 0 warnings"
 
 
 def test_a_report_reads_from_tables_to_verdict() -> None:

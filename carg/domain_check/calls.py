@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from carg.checks.views import leaves
 from carg.domain_check.findings import Findings, entry_of
 from carg.domain_check.trials import Trial, broken_rules
 from carg.records import Json, canonical
@@ -214,7 +215,8 @@ class _Executions:
         if outcome.refusal is not None:
             self.refused[name] += 1
             if outcome.refusal.code == "not_computable" and operation.kind not in ("solve", "sweep"):
-                self._tell_uncomputable(operation, outcome)
+                reason = outcome.refusal.detail.get("reason")
+                self.found.warn(entry, f"{name} could not be computed: {reason}; refuse it by a rule first")
             return
         body = answered.response.body
         schema = tool.definition.returns
@@ -227,12 +229,6 @@ class _Executions:
         self._judge_moves(trial, operation, outcome.changes)
         singles.state.apply(outcome.changes)
         self._judge_invariants(trial, operation, outcome.changes)
-
-    def _tell_uncomputable(self, operation: Operation, outcome: Outcome) -> None:
-        reason = outcome.refusal.detail.get("reason") if outcome.refusal is not None else ""
-        self.found.warn(
-            entry_of(operation), f"{operation.name} could not be computed: {reason}; refuse it by a rule first"
-        )
 
     def _judge_moves(self, trial: Trial, operation: Operation, changes: list[Change]) -> None:
         for change in changes:
@@ -271,9 +267,9 @@ class _Executions:
         self.all_sizes.append(len(text) // 4)
         if operation.kind in ("get", "search", "action"):
             self.sizes.append(len(text) // 4)
-            leaves = list(_leaves(body))
-            self.leaves += len(leaves)
-            self.nulls += sum(leaf is None for leaf in leaves)
+            values = [value for _, value in leaves(body)]
+            self.leaves += len(values)
+            self.nulls += values.count(None)
 
     def _write_tables(self) -> None:
         found, records = self.found, self.world.kind == "records"
@@ -310,14 +306,3 @@ class _Executions:
         for share, name, count in rates[:12]:
             if share > 0.5:
                 self.found.row("random calls", name, f"{share:.0%} of {count} refused")
-
-
-def _leaves(value: Json) -> Iterable[Json]:
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from _leaves(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value

@@ -7,6 +7,8 @@ A dimension is a table of base -> power; None stands for one that fits any (0, n
 from __future__ import annotations
 
 import ast
+import contextlib
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ Dimension = Mapping[str, float] | None
 PLAIN: Dimension = {}
 _SAME = ("abs", "floor", "ceil", "round", "min", "max", "hypot", "coalesce")
 _ROOTS = {"sqrt": 0.5, "cbrt": 1 / 3}
+_ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _WORD = re.compile(r"[A-Za-z_]+")
 
 
@@ -205,15 +208,14 @@ class _Walk:
             case ast.Name():
                 value = self.values.get(node.id)
                 return float(value) if isinstance(value, int | float) else None
-            case ast.UnaryOp() if isinstance(node.op, ast.USub):
+            case ast.UnaryOp(op=ast.USub()):
                 inner = self._number(node.operand)
                 return None if inner is None else -inner
             case ast.BinOp():
                 left, right = self._number(node.left), self._number(node.right)
-                if left is None or right is None or (isinstance(node.op, ast.Div) and not right):
-                    return None
-                signs = {ast.Add: left + right, ast.Sub: left - right, ast.Mult: left * right}
-                return left / right if isinstance(node.op, ast.Div) else signs.get(type(node.op))
+                run = _ARITHMETIC.get(type(node.op))
+                with contextlib.suppress(ZeroDivisionError):
+                    return None if left is None or right is None or run is None else float(run(left, right))
         return None
 
     def _same(self, nodes: list[ast.expr]) -> Dimension:
@@ -248,10 +250,8 @@ class _Walk:
             return self._local(node.args[1], PLAIN, node.args[0])
         if name in _ROOTS:
             return _power(self.of(node.args[0]), _ROOTS[name])
-        if name == "round":
-            return self.of(node.args[0])
         if name in _SAME:
-            return self._same(node.args)
+            return self._same(node.args[:1] if name == "round" else node.args)
         if name == "atan2":
             self._same(node.args)
             return PLAIN
@@ -284,4 +284,4 @@ class _Walk:
 
 
 def _is_literal(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) or (isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant))
+    return isinstance(node.operand if isinstance(node, ast.UnaryOp) else node, ast.Constant)

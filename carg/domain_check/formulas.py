@@ -10,7 +10,7 @@ from typing import Any
 
 from carg.domain_check.findings import Findings
 from carg.world.caller import draw_argument
-from carg.world.computing import compute_formula
+from carg.world.computing import compute_formula, no_cells
 from carg.world.executing import execute
 from carg.world.functions import Uncomputable
 from carg.world.model import FieldSpec, Formula, Input, World
@@ -49,7 +49,7 @@ def _check_example(found: Findings, setting: Setting, formula: Formula) -> None:
     try:
         values = with_lets(formula, setting.base, inputs)
         for rule in formula.rules:
-            if not rule.that.run(_no_cells, _no_cells, values):
+            if not rule.that.run(no_cells, no_cells, values):
                 found.fault(
                     entry, f"breaks the formula's own rule {rule.code} (`{rule.that.source}`) with the usual knobs"
                 )
@@ -98,14 +98,10 @@ def with_lets(formula: Formula, base: Mapping[str, Any], inputs: Mapping[str, An
     values = {**base, **inputs}
     for name, expression in formula.lets:
         try:
-            values[name] = expression.run(_no_cells, _no_cells, values)
+            values[name] = expression.run(no_cells, no_cells, values)
         except (Uncomputable, KeyError):
             values.pop(name, None)
     return values
-
-
-def _no_cells(*_: Any) -> Any:
-    raise Uncomputable("a formula reads no records")
 
 
 # Values -------------------------------------------------------------------------------------------------------------
@@ -115,8 +111,7 @@ def _check_values(found: Findings, setting: Setting, formula: Formula) -> None:
     entry, rng = f"formulas.{formula.name}", Random(f"values/{formula.name}")
     operation = setting.world.operations[formula.name]
     state = State({name: {} for name in setting.world.resources}, 0)
-    passed, seen = 0, {output.name: set[str]() for output in formula.outputs}
-    draws = 0
+    passed, draws, seen = 0, 0, {output.name: set[str]() for output in formula.outputs}
     while passed < DRAWS and draws < DRAWS_MOST:
         draws += 1
         inputs = _draw_inputs(setting, operation.inputs, rng, state)
@@ -201,7 +196,7 @@ def _check_monotone(found: Findings, setting: Setting, formula: Formula, name: s
 
 def _first_output(formula: Formula, base: Mapping[str, Any], inputs: Mapping[str, Any]) -> float | None:
     try:
-        value = formula.outputs[0].value.run(_no_cells, _no_cells, with_lets(formula, base, inputs))
+        value = formula.outputs[0].value.run(no_cells, no_cells, with_lets(formula, base, inputs))
     except (Uncomputable, KeyError, TypeError):
         return None
     return None if value is None else float(value)

@@ -3,7 +3,7 @@ records added or taken away, the clock put forward; always in a state that keeps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
@@ -12,9 +12,7 @@ from typing import Any
 from carg.domain_check.trials import Trial
 from carg.world.caller import draw_argument, draw_arguments
 from carg.world.executing import execute
-from carg.world.failing import (
-    other_values,
-)
+from carg.world.failing import other_values
 from carg.world.functions import DAY_S
 from carg.world.model import FieldSpec, Operation, Resource, Rule, World
 from carg.world.openings import broken_invariants, draw_actor, recount
@@ -41,7 +39,7 @@ def find_case(trials: list[Trial], operation: Operation, rule: Rule, owner: Reso
     )
     for trial in rng.sample(mine, min(TRIALS, len(mine))):
         search = _Search(trial, operation, rule, owner, rng)
-        if not any(search.can_call() for _ in range(CALLS)):
+        if not any(search.arguments(trial.singles.state) for _ in range(CALLS)):
             continue
         if any(search.attempt(hit) for _ in range(attempts)):
             return True
@@ -71,13 +69,9 @@ def _reach(world: World, operation: Operation, rule: Rule, owner: Resource | Non
     reach.add(rule.that, dict(operation.lets))
     if owner is not None:
         reach.cells |= {(owner.name, name) for name in rule.that.names if name in owner.fields}
-        for effect in operation.effects:
-            if (effect.of, effect.field) in reach.cells:
-                reach.add(effect.value, dict(operation.lets))
-        for creation in operation.creates:
-            for name, value in creation.values.items():
-                if (creation.resource, name) in reach.cells:
-                    reach.add(value, dict(operation.lets))
+        for table, name, value in operation.writes():
+            if (table, name) in reach.cells:
+                reach.add(value, dict(operation.lets))
     for table, name in sorted(reach.cells):
         spec = world.resources[table].fields.get(name)
         if spec is not None and spec.tally is not None:
@@ -113,20 +107,16 @@ class _Search:
     def _spec(self, table: str, name: str) -> FieldSpec:
         return self.world.resources[table].fields[name]
 
-    def can_call(self) -> bool:
-        """Whether arguments can be drawn that fit the definition."""
-        return self._arguments(self.trial.singles.state) is not None
-
     def attempt(self, hit: bool) -> bool:
         """One random call in one changed state; whether it is what was looked for."""
         rng, best = self.rng, self.best
         if best is not None and rng.random() < 0.6:
             state, arguments, actor = best.state.fork(), best.arguments, best.actor
             if rng.random() < 0.3:
-                arguments = self._arguments(state) or arguments
+                arguments = self.arguments(state) or arguments
         else:
             state = self.trial.singles.state.fork()
-            actor, drawn = self._actor(state), self._arguments(state)
+            actor, drawn = self._actor(state), self.arguments(state)
             if drawn is None:
                 return False
             arguments = drawn
@@ -189,7 +179,8 @@ class _Search:
             name = self.rng.choice(named) if named else name
         return Actor(name, role)
 
-    def _arguments(self, state: State) -> dict[str, Any] | None:
+    def arguments(self, state: State) -> dict[str, Any] | None:
+        """Drawn arguments that fit the definition, at bounds and like what is there more often than by chance."""
         setting, rng, singles = self.trial.setting, self.rng, self.trial.singles
         drawn = draw_arguments(setting, state, self.operation, rng, {}, optional=rng.choice((0.0, 0.5, 1.0)))
         if drawn is None:
@@ -234,12 +225,9 @@ class _Search:
     # Changes of the state ------------------------------------------------------------------------------------------
 
     def _change(self, state: State, arguments: Mapping[str, Any], actor: Actor) -> None:
-        options: list[Callable[[State, Mapping[str, Any], Actor], None]] = []
-        options += [self._change_cell] * 4 * bool(self.cells)
+        options = [self._change_cell] * 4 * bool(self.cells)
         options += [self._crowd, self._crowd, self._clone, self._empty] if self.tables else []
-        options += [self._change_barrier]
-        if self.reach.names & {"now", "today"}:
-            options += [self._wait]
+        options += [self._change_barrier, *([self._wait] if self.reach.names & {"now", "today"} else [])]
         self.rng.choice(options)(state, arguments, actor)
 
     def _named(self, arguments: Mapping[str, Any], table: str) -> list[str]:

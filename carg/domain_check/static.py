@@ -83,16 +83,9 @@ def written_states(world: World, resource: Resource, life: FieldSpec) -> set[str
     if life.start is not None:
         made |= _values(life.start, life)
     for operation in world.operations.values():
-        for effect in operation.effects:
-            if (effect.of, effect.field) == (resource.name, life.name):
-                made |= _values(effect.value, life)
-        for each in operation.each_effects:
-            for name, value in each.values:
-                if (each.resource, name) == (resource.name, life.name):
-                    made |= _values(value, life)
-        for creation in operation.creates:
-            if creation.resource == resource.name and life.name in creation.values:
-                made |= _values(creation.values[life.name], life)
+        for table, name, value in operation.writes():
+            if (table, name) == (resource.name, life.name):
+                made |= _values(value, life)
     return made
 
 
