@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,6 @@ class _Action:
     names: dict[str, Type] = field(default_factory=dict)
     resource: str | None = None
     each: bool = False
-    lets: list[tuple[str, Expression]] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
     creates: list[Creation] = field(default_factory=list)
     was: dict[str, Expression] = field(default_factory=dict)
@@ -57,16 +56,10 @@ def action_operation(draft: Draft, name: str, value: Any) -> Operation | None:
     _read_target(act)
     _read_inputs(act)
     moves_from, moves_to, move_effects = _read_moves(act)
-    for key, source in draft.reader.table(f"{act.entry}.let", raw.get("let", {})).items():
-        made = draft.reader.expression(f"{act.entry}.let.{key}", source, act.scope())
-        if made is not None:
-            act.lets.append((key, made))
-            act.names[key] = made.type
+    lets = draft.read_lets(act.entry, raw, act.names)
     arguments = {item.name: item.spec.type for item in act.inputs}
-    reading = _reading_lets(act)
-    for number, item in enumerate(draft.reader.entries(f"{act.entry}.require", raw.get("require", []))):
-        if rule := draft.reader.rule(f"{act.entry}.require[{number}]", item, act.scope(), arguments, reading):
-            act.rules.append(rule)
+    required = raw.get("require", [])
+    act.rules += draft.reader.rules(f"{act.entry}.require", required, act.scope(), arguments, _reading(lets))
     effects = [*move_effects, *_read_sets(act)]
     each_effects = _read_each_sets(act)
     _read_creations(act)
@@ -82,7 +75,7 @@ def action_operation(draft: Draft, name: str, value: Any) -> Operation | None:
         rules=tuple(act.rules),
         roles=frozenset(draft.reader.names(f"{act.entry}.roles", raw.get("roles", []), draft.roles, "role")),
         says=draft.reader.texts(f"{act.entry}.says", raw.get("says", [])),
-        lets=tuple(act.lets),
+        lets=lets,
         was=tuple(act.was.items()),
         on=act.inputs[0].name if act.resource else None,
         each=act.each,
@@ -100,10 +93,10 @@ def action_operation(draft: Draft, name: str, value: Any) -> Operation | None:
     )
 
 
-def _reading_lets(act: _Action) -> set[str]:
+def _reading(lets: Iterable[tuple[str, Expression]]) -> set[str]:
     """The lets that read records, directly or through others."""
     reading: set[str] = set()
-    for name, made in act.lets:
+    for name, made in lets:
         if made.cells or made.tables or made.names & reading:
             reading.add(name)
     return reading
@@ -166,17 +159,16 @@ def _read_moves(act: _Action) -> tuple[tuple[str, ...], str | None, list[Effect]
             if to in life.moves and to not in life.moves[state] and to != state:
                 reader.fault(entry, f"the life cycle has no step {state} -> {to}")
     res = act.resource
-    source = f"{res}.{life.name} in [{', '.join(map(repr, states))}]"
-    that = reader.expression(entry, source, act.scope())
-    nice = " or ".join(states)
-    words = reader.template(
+    act.rules += reader.implied_rule(
         entry,
-        f"{str(res).replace('_', ' ').capitalize()} {{{res}.id}} is {{{res}.{life.name}}}; it must be {nice}.",
+        f"{res}_not_{states[0]}" if len(states) == 1 else f"invalid_{res}_{life.name}",
+        "state.order",
+        f"{res}.{life.name} in [{', '.join(map(repr, states))}]",
+        f"{str(res).replace('_', ' ').capitalize()} {{{res}.id}} is {{{res}.{life.name}}}; "
+        f"it must be {' or '.join(states)}.",
         act.scope(),
+        act.inputs[0].name,
     )
-    if that is not None and words is not None:
-        code = f"{res}_not_{states[0]}" if len(states) == 1 else f"invalid_{res}_{life.name}"
-        act.rules.append(Rule(code, "state.order", that, words, act.inputs[0].name, 409))
     effects = []
     if to is not None:
         target = reader.expression(entry, res, act.scope())

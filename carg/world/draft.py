@@ -9,8 +9,7 @@ from typing import Any
 from carg.world.fields import Words
 from carg.world.model import FieldSpec, Knob, Resource
 from carg.world.reading import Reader
-from carg.world.types import DATE as DATE_TYPE
-from carg.world.types import INTEGER, NUMBER, TEXT, TIME, Scope, Type
+from carg.world.types import DATE, INTEGER, NUMBER, TEXT, TIME, Expression, Scope, Type
 
 
 @dataclass(slots=True)
@@ -31,12 +30,23 @@ class Draft:
     def names(self) -> dict[str, Type]:
         """What every expression may name."""
         knobs = {name: _constant_type(knob.values[0]) for name, knob in self.knobs.items()}
-        always = {"now": TIME, "today": DATE_TYPE, "actor": TEXT, "role": Type("text", options=self.roles)}
+        always = {"now": TIME, "today": DATE, "actor": TEXT, "role": Type("text", options=self.roles)}
         return {**always, **knobs, **dict.fromkeys(self.constants, NUMBER)}
 
     def scope(self, names: Mapping[str, Type] | None = None, *, was: bool = False) -> Scope:
         """A scope with the knobs, constants and all resources, and further names."""
         return Scope({**self.names, **(names or {})}, self.types, was)
+
+    def read_lets(
+        self, entry: str, raw: Mapping[str, Any], names: dict[str, Type]
+    ) -> tuple[tuple[str, Expression], ...]:
+        """The entry's `let`, each with the names before it; `names` gains them."""
+        lets = []
+        for key, source in self.reader.table(f"{entry}.let", raw.get("let", {})).items():
+            if (made := self.reader.expression(f"{entry}.let.{key}", source, self.scope(names))) is not None:
+                lets.append((key, made))
+                names[key] = made.type
+        return tuple(lets)
 
     @property
     def all_fields(self) -> dict[str, FieldSpec]:

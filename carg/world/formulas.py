@@ -8,10 +8,10 @@ from typing import Any
 
 from carg.world.draft import Draft
 from carg.world.fields import read_field
-from carg.world.generic import draft_type
-from carg.world.model import FieldSpec, Formula, Input, Operation, Output, Rule, Table
+from carg.world.generic import draft_type, filter_inputs
+from carg.world.model import FieldSpec, Formula, Input, Operation, Output, Table
 from carg.world.reading import NAME, Reader, is_number
-from carg.world.types import Expression, Type
+from carg.world.types import Type
 
 FORMULA_KEYS = "about inputs let output require sweep solve empirical source example".split()
 TABLE_KEYS = ("about", "source", "columns", "rows", "key")
@@ -32,15 +32,8 @@ def read_formula(draft: Draft, name: str, value: Any) -> Formula | None:
             inputs.append(spec)
     names = {spec.name: draft_type(Input(spec, not spec.optional and spec.default is None)) for spec in inputs}
     arguments = dict(names)
-    lets: list[tuple[str, Expression]] = []
-    for key, source in reader.table(f"{entry}.let", raw.get("let", {})).items():
-        if (made := reader.expression(f"{entry}.let.{key}", source, draft.scope(names))) is not None:
-            lets.append((key, made))
-            names[key] = made.type
-    rules: list[Rule] = []
-    for number, item in enumerate(reader.entries(f"{entry}.require", raw.get("require", []))):
-        if rule := reader.rule(f"{entry}.require[{number}]", item, draft.scope(names), arguments):
-            rules.append(rule)
+    lets = draft.read_lets(entry, raw, names)
+    rules = reader.rules(f"{entry}.require", raw.get("require", []), draft.scope(names), arguments)
     outputs = _read_outputs(draft, entry, raw, names)
     example = reader.table(f"{entry}.example", raw.get("example", {}), [*arguments, *(o.name for o in outputs)])
     needed = {spec.name for spec in inputs if not spec.optional and spec.default is None} | {o.name for o in outputs}
@@ -53,9 +46,9 @@ def read_formula(draft: Draft, name: str, value: Any) -> Formula | None:
             f"{entry}.about", reader.text(f"{entry}.about", raw.get("about")), {*draft.knobs, *draft.constants}
         ),
         inputs=tuple(inputs),
-        lets=tuple(lets),
+        lets=lets,
         outputs=outputs,
-        rules=tuple(rules),
+        rules=rules,
         source=read_source(reader, entry, raw.get("source")),
         example=example,
         empirical=raw.get("empirical") is True,
@@ -97,15 +90,10 @@ def formula_operations(draft: Draft, formula: Formula) -> list[Operation]:
     inputs = tuple(Input(spec, not spec.optional and spec.default is None) for spec in formula.inputs)
     if not formula.outputs:
         return []
-    base = Operation(
-        formula.name, "compute", formula.name, formula.about, inputs, rules=formula.rules, lets=formula.lets
-    )
-    made = [base]
-    for name in formula.sweeps:
-        made.append(_sweep(draft, formula, base, name))
-    for name in formula.solves:
-        made.append(_solve(formula, base, name))
-    return made
+    lets, rules = formula.lets, formula.rules
+    base = Operation(formula.name, "compute", formula.name, formula.about, inputs, rules=rules, lets=lets)
+    sweeps = [_sweep(draft, formula, base, name) for name in formula.sweeps]
+    return [base, *sweeps, *(_solve(formula, base, name) for name in formula.solves)]
 
 
 def _title(name: str) -> str:
@@ -120,28 +108,18 @@ def _sweep(draft: Draft, formula: Formula, base: Operation, name: str) -> Operat
     steps = Input(FieldSpec("steps", "integer", low=2, high=SWEEP_MOST, about="number of values, evenly spaced"), True)
     others = tuple(item for item in base.inputs if item.name != name)
     scope = draft.scope({low.name: Type("number"), high.name: Type("number")})
-    that = draft.reader.expression("sweep", f"{low.name} < {high.name}", scope)
-    words = draft.reader.template("sweep", f"{low.name} must be below {high.name}.", scope)
-    assert that is not None and words is not None
-    rule = Rule("empty_range", "rule.cross_field", that, words, low.name, 422)
+    that, words = f"{low.name} < {high.name}", f"{low.name} must be below {high.name}."
+    rules = draft.reader.implied_rule("sweep", "empty_range", "rule.cross_field", that, words, scope, low.name)
     about = f"Results of {_title(formula.name)} over a range of {_title(name)}, one row for each value."
     return Operation(
-        f"{formula.name}_by_{name}", "sweep", formula.name, about, (*others, low, high, steps), rules=(rule,), vary=name
+        f"{formula.name}_by_{name}", "sweep", formula.name, about, (*others, low, high, steps), rules=rules, vary=name
     )
 
 
 def _solve(formula: Formula, base: Operation, name: str) -> Operation:
     output = formula.outputs[0]
-    decimals = output.decimals or 0
-    wanted = FieldSpec(
-        f"target_{output.name}",
-        "number",
-        about=f"wanted {_title(output.name)}",
-        unit=output.unit,
-        low=-1e12,
-        high=1e12,
-        decimals=decimals,
-    )
+    about = f"wanted {_title(output.name)}"
+    wanted = FieldSpec(f"target_{output.name}", "number", about, output.unit, -1e12, 1e12, output.decimals or 0)
     others = tuple(item for item in base.inputs if item.name != name)
     about = f"Find the {_title(name)} at which {_title(formula.name)} comes to a wanted {_title(output.name)}."
     return Operation(
@@ -208,7 +186,7 @@ def _with_bounds(spec: FieldSpec, cells: list[Any]) -> FieldSpec:
     return replace(spec, low=1, high=240)
 
 
-def table_operation(draft: Draft, table: Table) -> Operation:
+def table_operation(table: Table) -> Operation:
     """A lookup by the key, or a search by any column."""
     if table.key is not None:
         spec = next(spec for spec in table.columns if spec.name == table.key)
@@ -217,14 +195,5 @@ def table_operation(draft: Draft, table: Table) -> Operation:
         if spec.kind in ("integer", "number"):
             key = spec
         return Operation(f"lookup_{table.name}", "table", table.name, table.about, (Input(key, True, "target"),))
-    inputs = []
-    for spec in table.columns:
-        if spec.kind in ("choice", "boolean"):
-            inputs.append(Input(spec, False, "equals", spec.name))
-        elif spec.kind == "text":
-            words = replace(spec, name=f"{spec.name}_contains", high=60)
-            inputs.append(Input(words, False, "contains", spec.name))
-        else:
-            inputs.append(Input(replace(spec, name=f"min_{spec.name}"), False, "least", spec.name))
-            inputs.append(Input(replace(spec, name=f"max_{spec.name}"), False, "most", spec.name))
+    inputs = [item for spec in table.columns for item in filter_inputs(spec)]
     return Operation(f"search_{table.name}", "table", table.name, table.about, tuple(inputs[:8]))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from carg.world.draft import Draft
 from carg.world.model import FieldSpec, Input, Operation, Resource, Rule
-from carg.world.reading import STATUS
 from carg.world.types import Type
 
 MOST_FILTERS = 6
@@ -20,7 +18,9 @@ METRICS = ("count", "sum", "avg", "min", "max")
 
 def resource_operations(draft: Draft, resource: Resource) -> list[Operation]:
     """One operation for each verb that the resource offers."""
-    return [_MAKERS[verb](draft, resource) for verb in resource.offers]
+    return [
+        replace(_MAKERS[verb](draft, resource), roles=resource.roles.get(verb, frozenset())) for verb in resource.offers
+    ]
 
 
 def target_input(resource: str) -> Input:
@@ -32,51 +32,45 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _make(resource: Resource, kind: str, name: str, about: str, inputs: list[Input], **rest: Any) -> Operation:
-    roles = resource.roles.get(kind, frozenset())
-    return Operation(name, kind, resource.name, about, tuple(inputs), roles=roles, **rest)
-
-
 def _get(draft: Draft, resource: Resource) -> Operation:
     one = _words(resource.name)
     about = f"Get one {one} by its id. {resource.about}"
-    return _make(resource, "get", f"get_{resource.name}", about, [target_input(resource.name)])
+    return Operation(f"get_{resource.name}", "get", resource.name, about, (target_input(resource.name),))
 
 
 def _batch_get(draft: Draft, resource: Resource) -> Operation:
     item = FieldSpec("item", "ref", of=resource.name)
     ids = FieldSpec("ids", "list", item=item, length=(1, BATCH), about=f"ids of the {_words(resource.plural)}")
     about = f"Get several {_words(resource.plural)} by their ids; ids that don't exist are listed under missing."
-    return _make(resource, "batch_get", f"get_{resource.plural}_by_id", about, [Input(ids, True, "targets")])
+    inputs = (Input(ids, True, "targets"),)
+    return Operation(f"get_{resource.plural}_by_id", "batch_get", resource.name, about, inputs)
 
 
 def _delete(draft: Draft, resource: Resource) -> Operation:
     one = _words(resource.name)
-    rules = list(resource.rules.get("delete", ()))
+    rules = resource.rules.get("delete", ())
     for other, policy in resource.on_delete.items():
-        if policy == "restrict" and (rule := _restrict(draft, resource, other)) is not None:
-            rules.append(rule)
+        rules += _restrict(draft, resource, other) if policy == "restrict" else ()
     about = f"Delete the {one}."
     for policy, words in (("cascade", "Deleted with it"), ("nullify", "References to it are emptied in")):
         if named := [_words(o) for o, p in resource.on_delete.items() if p == policy]:
             about += f" {words}: {', '.join(named)}."
-    operation = _make(resource, "delete", f"delete_{resource.name}", about, [target_input(resource.name)])
-    return replace(operation, rules=tuple(rules))
+    inputs = (target_input(resource.name),)
+    return Operation(f"delete_{resource.name}", "delete", resource.name, about, inputs, rules=rules)
 
 
-def _restrict(draft: Draft, resource: Resource, other: str) -> Rule | None:
+def _restrict(draft: Draft, resource: Resource, other: str) -> tuple[Rule, ...]:
     fields = [spec.name for spec in draft.fields[other].values() if spec.kind == "ref" and spec.of == resource.name]
     named = " or ".join(f"x.{name} == {resource.name}" for name in fields)
-    scope = draft.scope({resource.name: Type("ref", resource.name)})
-    that = draft.reader.expression(f"resources.{resource.name}.on_delete", f"not any({named} for x in {other})", scope)
-    words = draft.reader.template(
-        "on_delete",
+    return draft.reader.implied_rule(
+        f"resources.{resource.name}.on_delete",
+        f"{resource.name}_in_use_by_{other}",
+        "state.conflict",
+        f"not any({named} for x in {other})",
         f"{_words(resource.name).capitalize()} {{{resource.name}.id}} is still used by a {_words(other)}.",
-        scope,
+        draft.scope({resource.name: Type("ref", resource.name)}),
+        resource.name,
     )
-    if that is None or words is None:
-        return None
-    return Rule(f"{resource.name}_in_use_by_{other}", "state.conflict", that, words, resource.name, 409)
 
 
 def _create(draft: Draft, resource: Resource) -> Operation:
@@ -87,30 +81,26 @@ def _create(draft: Draft, resource: Resource) -> Operation:
         free = bool(spec.optional) or spec.start is not None or spec.only_if is not None or spec.default is not None
         inputs.append(Input(spec, not free))
     about = f"Create a {_words(resource.name)}. {resource.about}"
-    operation = _make(resource, "create", f"create_{resource.name}", about, inputs)
-    return replace(operation, rules=resource.rules.get("create", ()))
+    rules = resource.rules.get("create", ())
+    return Operation(f"create_{resource.name}", "create", resource.name, about, tuple(inputs), rules=rules)
 
 
 def _update(draft: Draft, resource: Resource) -> Operation:
-    inputs = [target_input(resource.name)]
-    for spec in resource.fields.values():
-        if "update" in spec.written_by:
-            inputs.append(Input(replace(spec, name=spec.name, default=None), False))
+    written = [spec for spec in resource.fields.values() if "update" in spec.written_by]
+    inputs = (target_input(resource.name), *(Input(replace(spec, default=None), False) for spec in written))
     about = f"Change fields of a {_words(resource.name)}; fields that are left out stay as they are."
-    operation = _make(resource, "update", f"update_{resource.name}", about, inputs)
-    return replace(operation, rules=(*_nothing(draft, inputs), *resource.rules.get("update", ())))
+    rules = _nothing(draft, inputs) + resource.rules.get("update", ())
+    return Operation(f"update_{resource.name}", "update", resource.name, about, inputs, rules=rules)
 
 
-def _nothing(draft: Draft, inputs: list[Input]) -> tuple[Rule, ...]:
+def _nothing(draft: Draft, inputs: tuple[Input, ...]) -> tuple[Rule, ...]:
     # Inputs that are left out are null in rules: an update of nothing is refused by comparing them all.
     names = {i.name: draft_type(i).or_null() for i in inputs[1:]}
     if not names or len(names) > 40:
         return ()
     scope = draft.scope(names)
-    source = " or ".join(f"{name} != null" for name in names)
-    that = draft.reader.expression("update", source, scope)
-    words = draft.reader.template("update", "Nothing to change: give at least one field.", scope)
-    return (Rule("nothing_to_update", "rule.cross_field", that, words, None, 422),) if that and words else ()
+    that, words = " or ".join(f"{name} != null" for name in names), "Nothing to change: give at least one field."
+    return draft.reader.implied_rule("update", "nothing_to_update", "rule.cross_field", that, words, scope, None)
 
 
 def draft_type(item: Input) -> Type:
@@ -122,7 +112,7 @@ def draft_type(item: Input) -> Type:
 def _search(draft: Draft, resource: Resource) -> Operation:
     inputs: list[Input] = []
     for name in resource.filters or _usual_filters(resource):
-        inputs.extend(_filter(resource.fields[name]))
+        inputs.extend(filter_inputs(resource.fields[name]))
     sortable = [n for n, s in resource.fields.items() if s.kind in ("integer", "number", "date", "time", "tally")]
     if sortable:
         inputs.append(
@@ -134,7 +124,7 @@ def _search(draft: Draft, resource: Resource) -> Operation:
     offset = FieldSpec("offset", "integer", low=0, high=500, default=0, about="results to skip")
     inputs += [Input(limit, False), Input(offset, False)]
     about = f"Search {_words(resource.plural)}; all filters must match. Ordered by id unless sorted. {resource.about}"
-    return _make(resource, "search", f"search_{resource.plural}", about, inputs)
+    return Operation(f"search_{resource.plural}", "search", resource.name, about, tuple(inputs))
 
 
 def _usual_filters(resource: Resource) -> list[str]:
@@ -150,7 +140,8 @@ def _usual_filters(resource: Resource) -> list[str]:
     return wanted[:MOST_FILTERS]
 
 
-def _filter(spec: FieldSpec) -> list[Input]:
+def filter_inputs(spec: FieldSpec) -> list[Input]:
+    """The filters that a field or column gives: by value, by bounds, by words."""
     plain = replace(spec, optional=0.0, start=None, only_if=None, default=None, unique=False, by=None, tally=None)
     if spec.kind in ("life", "choice", "ref", "boolean", "code", "email", "person"):
         if spec.kind == "life":
@@ -189,17 +180,16 @@ def _aggregate(draft: Draft, resource: Resource) -> Operation:
             Input(FieldSpec("field", "choice", options=tuple(numbers[:6]), about="field it is computed of"), False)
         )
     if resource.life:
-        inputs += _filter(resource.fields[resource.life])
+        inputs += filter_inputs(resource.fields[resource.life])
     rules: tuple[Rule, ...] = ()
     if numbers:
         scope = draft.scope({i.name: draft_type(i) for i in inputs})
-        that = draft.reader.expression("aggregate", "metric == 'count' or field != null", scope)
-        words = draft.reader.template("aggregate", "The metric {metric} needs a field.", scope)
-        if that and words:
-            rules = (Rule("field_required", "rule.cross_field", that, words, "field", STATUS["rule.cross_field"]),)
+        that, words = "metric == 'count' or field != null", "The metric {metric} needs a field."
+        rules = draft.reader.implied_rule(
+            "aggregate", "field_required", "rule.cross_field", that, words, scope, "field"
+        )
     about = f"Summarize {_words(resource.plural)}: count or compute over them, in groups if asked. {resource.about}"
-    operation = _make(resource, "aggregate", f"summarize_{resource.plural}", about, inputs)
-    return replace(operation, rules=rules)
+    return Operation(f"summarize_{resource.plural}", "aggregate", resource.name, about, tuple(inputs), rules=rules)
 
 
 _MAKERS = {

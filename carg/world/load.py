@@ -88,7 +88,7 @@ def _read_world(reader: Reader, raw: Mapping[str, Any], path: Path, digest: str)
     for name, item in reader.table("tables", raw.get("tables", {})).items():
         if (table := read_table(draft, name, item)) is not None:
             tables[name] = table
-            _add(reader, operations, [table_operation(draft, table)])
+            _add(reader, operations, [table_operation(table)])
     made_services = _read_services(draft, services, operations)
     span = reader.table("span", raw.get("span", {}), ("days", "steps"))
     kind = raw.get("kind", "records")

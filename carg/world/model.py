@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,9 @@ from carg.world.types import Expression, Type
 
 GENERIC = ("get", "search", "create", "update", "delete", "batch_get", "aggregate")
 """Operations that every resource can offer."""
+
+_EFFECTS = {"batch_get": "read", "get": "read", "table": "search"}
+_EFFECTS |= dict.fromkeys(("aggregate", "sweep", "solve"), "compute")
 
 KINDS = ("records", "compute", "device", "information")
 
@@ -206,6 +209,12 @@ class Operation:
     vary: str | None = None
     """The input that a sweep varies or a solve looks for."""
 
+    def writes(self) -> Iterator[tuple[str, str, Expression]]:
+        """(resource, field, value) for all that an action says to set or create."""
+        yield from ((effect.of, effect.field, effect.value) for effect in self.effects)
+        yield from ((each.resource, name, value) for each in self.each_effects for name, value in each.values)
+        yield from ((made.resource, name, value) for made in self.creates for name, value in made.values.items())
+
     @property
     def authored(self) -> bool:
         """Whether a person wrote it: actions, formulas and tables, not generic operations over them."""
@@ -214,15 +223,7 @@ class Operation:
     @property
     def effect(self) -> str:
         """The effect as Tool records say it."""
-        return {
-            "batch_get": "read",
-            "get": "read",
-            "table": "search",
-            "search": "search",
-            "aggregate": "compute",
-            "sweep": "compute",
-            "solve": "compute",
-        }.get(self.kind, self.kind)
+        return _EFFECTS.get(self.kind, self.kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,23 @@ class Reader:
                 self.fault(entry, f"{{{name}}} is no knob or constant{did_you_mean(name, known)}")
         return text
 
+    def implied_rule(
+        self, entry: str, code: str, fault: str, that: str, say: str, scope: Scope, field: str | None
+    ) -> tuple[Rule, ...]:
+        """A rule that the format itself writes; () where it cannot be compiled."""
+        made, words = self.expression(entry, that, scope), self.template(entry, say, scope)
+        return () if made is None or words is None else (Rule(code, fault, made, words, field, STATUS[fault]),)
+
+    def rules(
+        self, entry: str, values: Any, scope: Scope, arguments: Mapping[str, Type], lets: Iterable[str] = ()
+    ) -> tuple[Rule, ...]:
+        """The rules of a list; those that cannot be used are left out."""
+        found = (
+            self.rule(f"{entry}[{number}]", value, scope, arguments, lets)
+            for number, value in enumerate(self.entries(entry, values))
+        )
+        return tuple(rule for rule in found if rule is not None)
+
     def rule(
         self, entry: str, value: Any, scope: Scope, arguments: Mapping[str, Type], lets: Iterable[str] = ()
     ) -> Rule | None:

@@ -87,7 +87,7 @@ def _read_tally(draft: Draft, entry: str, owner: str, raw: Mapping[str, Any]) ->
 def _read_resource(draft: Draft, name: str, item: Mapping[str, Any]) -> Resource:
     reader, entry = draft.reader, f"resources.{name}"
     specs = draft.fields[name]
-    own = draft.scope(draft.types[name])
+    own, types = draft.scope(draft.types[name]), {key: spec.type for key, spec in specs.items()}
     always = [
         {"that": rule, "code": f"{name}_inconsistent", "say": f"This would leave the {name} inconsistent."}
         if isinstance(rule, str)
@@ -119,7 +119,7 @@ def _read_resource(draft: Draft, name: str, item: Mapping[str, Any]) -> Resource
         always=tuple(
             rule
             for n, raw in enumerate(always)
-            if (rule := reader.rule(f"{entry}.always[{n}]", raw, own, specs_types(specs)))
+            if (rule := reader.rule(f"{entry}.always[{n}]", raw, own, types))
             and not _reads_caller(reader, f"{entry}.always[{n}]", rule)
         ),
         rules=_read_rules(draft, name, item),
@@ -144,11 +144,7 @@ def _read_rules(draft: Draft, name: str, item: Mapping[str, Any]) -> dict[str, t
             if "." not in key and key != "id" and verb in draft.fields[name][key].written_by
         }
         scope = draft.scope({**(target if verb != "create" else {}), **(values if verb != "delete" else {})})
-        found = [
-            reader.rule(f"{entry}.rules.{verb}[{n}]", raw, scope, values | target)
-            for n, raw in enumerate(reader.entries(f"{entry}.rules.{verb}", entries))
-        ]
-        rules[verb] = tuple(rule for rule in found if rule)
+        rules[verb] = reader.rules(f"{entry}.rules.{verb}", entries, scope, values | target)
     return rules
 
 
@@ -158,8 +154,3 @@ def _reads_caller(reader: Reader, entry: str, rule: Rule) -> bool:
     for name in names:
         reader.fault(entry, f"an invariant that reads {name} would be broken by time or by another caller")
     return bool(names)
-
-
-def specs_types(specs: Mapping[str, FieldSpec]) -> dict[str, Type]:
-    """Field name -> type."""
-    return {name: spec.type for name, spec in specs.items()}
