@@ -1,5 +1,6 @@
 """The expression language: what it computes, what nothing does to it, and what it refuses to read."""
 
+import contextlib
 from datetime import UTC, datetime
 from random import Random
 
@@ -219,10 +220,10 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("source", HOSTILE)
-def test_anything_else_is_refused_by_entry(source):
-    """At load, with the entry's name; nothing is run."""
-    with pytest.raises(ExpressionError, match="entry"):
-        compile_expression(source, SCOPE, entry="entry")
+def test_anything_else_is_refused(source):
+    """At load; nothing is run."""
+    with pytest.raises(ExpressionError):
+        compile_expression(source, SCOPE)
 
 
 def test_power_and_products_stay_floats_of_bounded_size():
@@ -290,7 +291,5 @@ def test_arithmetic_is_pythons(seed, x, n):
 @given(st.text(max_size=40))
 def test_any_text_compiles_or_is_refused(source):
     """Never another exception."""
-    try:
-        compile_expression(source, SCOPE, entry="entry")
-    except ExpressionError as fault:
-        assert "entry" in fault.message
+    with contextlib.suppress(ExpressionError):
+        compile_expression(source, SCOPE)

@@ -19,14 +19,15 @@ def compute_formula(formula: Formula, base: Mapping[str, Any], inputs: Mapping[s
 def _outputs(formula: Formula, values: dict[str, Any]) -> dict[str, Any]:
     outputs: dict[str, Any] = {}
     for output in formula.outputs:
-        value = output.value.run(_no_cells, _no_cells, values)
+        value = output.value.run(no_cells, no_cells, values)
         if output.decimals is not None and isinstance(value, float | int) and not isinstance(value, bool):
             value = round(float(value), output.decimals) + 0.0 if output.decimals else round(value)
         outputs[output.name] = values[output.name] = value
     return outputs
 
 
-def _no_cells(*_: Any) -> Any:
+def no_cells(*_: Any) -> Any:
+    """What a formula is given to read records by. Raises Uncomputable."""
     raise Uncomputable("a formula reads no records")
 
 
@@ -42,7 +43,7 @@ def compute(run: Run) -> dict[str, Any]:
 def _check_formula_rules(run: Run, formula: Formula, values: Mapping[str, Any]) -> None:
     for rule in formula.rules:
         run.trace.rules.append(rule.code)
-        if not rule.that.run(_no_cells, _no_cells, values):
+        if not rule.that.run(no_cells, no_cells, values):
             raise run.refuse(rule, values)
 
 
@@ -62,7 +63,7 @@ def sweep(run: Run) -> dict[str, Any]:
 
 def _add_lets(formula: Formula, values: dict[str, Any]) -> dict[str, Any]:
     for name, expression in formula.lets:
-        values[name] = expression.run(_no_cells, _no_cells, values)
+        values[name] = expression.run(no_cells, no_cells, values)
     return values
 
 
@@ -98,5 +99,5 @@ def solve(run: Run) -> dict[str, Any]:
 
 def _first_output(formula: Formula, values: Mapping[str, Any], name: str, value: float) -> float | None:
     full = _add_lets(formula, {**values, name: value})
-    result = formula.outputs[0].value.run(_no_cells, _no_cells, full)
+    result = formula.outputs[0].value.run(no_cells, no_cells, full)
     return None if result is None else float(result)

@@ -39,27 +39,26 @@ MAX_DEPTH = 24
 MAX_LOOPS = 2
 
 
-def compile_expression(source: str, scope: Scope, *, entry: str = "") -> Expression:
-    """The expression, typed and compiled. Raises ExpressionError naming the entry, the part, and what is allowed."""
-    where = f"{entry}: " if entry else ""
+def compile_expression(source: str, scope: Scope) -> Expression:
+    """The expression, typed and compiled. Raises ExpressionError naming the part, and what is allowed."""
     if not isinstance(source, str) or len(source) > MAX_SOURCE:
-        raise ExpressionError(f"{where}an expression is text of at most {MAX_SOURCE} characters")
+        raise ExpressionError(f"an expression is text of at most {MAX_SOURCE} characters")
     try:
         tree = ast.parse(source.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
-        raise ExpressionError(f"{where}`{source[:80]}` is not an expression: {fault}") from fault
+        raise ExpressionError(f"`{source[:80]}` is not an expression: {fault}") from fault
     maker = _Maker(scope)
     try:
         if _depth(tree) > MAX_DEPTH:
             raise ExpressionError(f"nested deeper than {MAX_DEPTH} levels")
         code, kind = maker.make(tree)
         run = eval(  # the text was built by _Maker from whitelisted nodes only
-            compile(f"lambda g, s, v: {code}", f"<{entry or 'expression'}>", "eval"), {"__builtins__": {}, **RUNTIME}
+            compile(f"lambda g, s, v: {code}", "<expression>", "eval"), {"__builtins__": {}, **RUNTIME}
         )
     except ExpressionError as fault:
-        raise ExpressionError(f"{where}`{source}`: {fault.message}", fault.hint) from None
+        raise ExpressionError(f"`{source}`: {fault.message}", fault.hint) from None
     except RecursionError as fault:
-        raise ExpressionError(f"{where}`{source[:80]}` is nested too deeply") from fault
+        raise ExpressionError(f"`{source[:80]}` is nested too deeply") from fault
     return Expression(
         source.strip(),
         kind,

@@ -56,11 +56,6 @@ def _null(run: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *values: None if None in values else run(*values)
 
 
-def round_half_even(value: float, decimals: int = 0) -> float:
-    """The value rounded as Python's round does; whole numbers for 0 decimals."""
-    return round(value, int(decimals)) if decimals else round(value)
-
-
 def month_of(day: int) -> int:
     """Month 1-12 of a date in days since 1970-01-01."""
     return day_to_date(day).month
@@ -69,10 +64,6 @@ def month_of(day: int) -> int:
 def day_to_date(day: int) -> date:
     """The calendar date of a day number (days since 1970-01-01)."""
     return date(1970, 1, 1) + timedelta(days=day)
-
-
-def _date_of(moment: int) -> int:
-    return moment // DAY_S
 
 
 def _day_number(value: int) -> int:
@@ -92,29 +83,17 @@ FUNCTIONS: Mapping[str, Function] = {
     "min": Function(_null(min), (2, 8), (*_N, *_T), "same"),
     "max": Function(_null(max), (2, 8), (*_N, *_T), "same"),
     "abs": Function(_null(abs), (1, 1), _N, "same"),
-    "round": Function(_guard(round_half_even), (1, 2), _N, "number"),
+    "round": Function(
+        _guard(lambda x, decimals=0: round(x, int(decimals)) if decimals else round(x)), (1, 2), _N, "number"
+    ),
     "floor": Function(_guard(math.floor), (1, 1), _N, "integer"),
     "ceil": Function(_guard(math.ceil), (1, 1), _N, "integer"),
-    "sqrt": Function(_guard(math.sqrt), (1, 1), _N, "number"),
-    "cbrt": Function(_guard(math.cbrt), (1, 1), _N, "number"),
-    "exp": Function(_guard(math.exp), (1, 1), _N, "number"),
-    "log": Function(_guard(math.log), (1, 1), _N, "number"),
-    "log10": Function(_guard(math.log10), (1, 1), _N, "number"),
-    "log2": Function(_guard(math.log2), (1, 1), _N, "number"),
-    "sin": Function(_guard(math.sin), (1, 1), _N, "number"),
-    "cos": Function(_guard(math.cos), (1, 1), _N, "number"),
-    "tan": Function(_guard(math.tan), (1, 1), _N, "number"),
-    "asin": Function(_guard(math.asin), (1, 1), _N, "number"),
-    "acos": Function(_guard(math.acos), (1, 1), _N, "number"),
-    "atan": Function(_guard(math.atan), (1, 1), _N, "number"),
+    **{
+        name: Function(_guard(getattr(math, name)), (1, 1), _N, "number")
+        for name in "sqrt cbrt exp log log10 log2 sin cos tan asin acos atan sinh cosh tanh erf radians degrees".split()
+    },
     "atan2": Function(_guard(math.atan2), (2, 2), _N, "number"),
-    "sinh": Function(_guard(math.sinh), (1, 1), _N, "number"),
-    "cosh": Function(_guard(math.cosh), (1, 1), _N, "number"),
-    "tanh": Function(_guard(math.tanh), (1, 1), _N, "number"),
-    "erf": Function(_guard(math.erf), (1, 1), _N, "number"),
     "hypot": Function(_guard(math.hypot), (2, 3), _N, "number"),
-    "radians": Function(_guard(math.radians), (1, 1), _N, "number"),
-    "degrees": Function(_guard(math.degrees), (1, 1), _N, "number"),
     "norm_cdf": Function(_guard(lambda x: 0.5 * (1 + math.erf(x / math.sqrt(2)))), (1, 1), _N, "number"),
     "norm_pdf": Function(_guard(lambda x: math.exp(-x * x / 2) / math.sqrt(2 * math.pi)), (1, 1), _N, "number"),
     "len": Function(_null(len), (1, 1), ("list", "text"), "integer"),
@@ -129,7 +108,7 @@ FUNCTIONS: Mapping[str, Function] = {
     ),
     "add_hours": Function(_null(lambda t, n: int(t + n * 3600)), (2, 2), ("time", *_N), "time"),
     "add_minutes": Function(_null(lambda t, n: int(t + n * 60)), (2, 2), ("time", *_N), "time"),
-    "date_of": Function(_null(_date_of), (1, 1), ("time",), "date"),
+    "date_of": Function(_null(lambda t: t // DAY_S), (1, 1), ("time",), "date"),
     "month": Function(_null(lambda t: month_of(_day_number(t))), (1, 1), _T, "integer"),
     "year": Function(_null(lambda t: day_to_date(_day_number(t)).year), (1, 1), _T, "integer"),
     "weekday": Function(_null(lambda t: day_to_date(_day_number(t)).weekday()), (1, 1), _T, "integer"),
@@ -205,11 +184,6 @@ def _total(run: Callable[[int], float | None], low: float, high: float) -> float
     return whole
 
 
-def _average(values: Iterable[Any]) -> float | None:
-    known = _known(values)
-    return sum(known) / len(known) if known else None
-
-
 RUNTIME: Mapping[str, Any] = {
     **{f"_f_{name}": function.run for name, function in FUNCTIONS.items()},
     "bool": bool,
@@ -232,7 +206,7 @@ RUNTIME: Mapping[str, Any] = {
     "_all": all,
     "_min": lambda values: min(_known(values), default=None),
     "_max": lambda values: max(_known(values), default=None),
-    "_avg": _average,
+    "_avg": lambda values: sum(known) / len(known) if (known := _known(values)) else None,
     "_solve": _solve,
     "_total": _total,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 from carg.errors import ExpressionError
@@ -54,10 +55,6 @@ class Scope:
     was: bool = False
     """Whether `was.x` may be said: the value before the action's effects."""
 
-    def plus(self, names: Mapping[str, Type]) -> Scope:
-        """This scope with further names."""
-        return Scope({**self.names, **names}, self.fields, self.was)
-
 
 @dataclass(frozen=True, slots=True)
 class Expression:
@@ -78,14 +75,6 @@ class Expression:
 
 
 ORDERINGS = {"<": "_lt", "<=": "_le", ">": "_gt", ">=": "_ge"}
-
-
-def join_all(kinds: Iterable[Type]) -> Type:
-    """One type for several."""
-    first, *rest = kinds
-    for kind in rest:
-        first = join_types(first, kind)
-    return first
 
 
 def join_types(a: Type, b: Type) -> Type:
@@ -114,7 +103,7 @@ def call_type(name: str, rule: Function, kinds: tuple[Type, ...]) -> Type:
         if rule.takes and kind.kind not in rule.takes:
             raise ExpressionError(f"{name} takes {' or '.join(rule.takes)}, not {kind}")
     result = rule.gives
-    out = join_all(kinds) if result == "same" else Type(kinds[0].kind if result == "first" else result)
+    out = reduce(join_types, kinds) if result == "same" else Type(kinds[0].kind if result == "first" else result)
     null = any(kind.nullable for kind in kinds)
     if name == "coalesce":
         out, null = join_types(kinds[0], kinds[1]), kinds[-1].nullable

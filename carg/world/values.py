@@ -52,12 +52,12 @@ def draw_number(spec: FieldSpec, rng: Random, low: float, high: float) -> float:
     return round(value) if spec.kind == "integer" else round(value, spec.decimals)
 
 
-def _number(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> Any:
+def _number(spec: FieldSpec, rng: Random, record: Record) -> float:
     low, high = spec.by_range.get(str(record.get(spec.by)), (spec.low, spec.high)) if spec.by else (spec.low, spec.high)
     return draw_number(spec, rng, low or 0, high or 0)
 
 
-def _choice(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> Any:
+def _choice(spec: FieldSpec, rng: Random, record: Record) -> str:
     if spec.by and (options := spec.by_options.get(str(record.get(spec.by)))):
         return rng.choice(options)
     return draw_option(spec, rng)
@@ -66,23 +66,6 @@ def _choice(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, re
 def draw_option(spec: FieldSpec, rng: Random) -> str:
     """One of the options, by weight."""
     return rng.choices(spec.options, spec.weights)[0] if spec.weights else rng.choice(spec.options)
-
-
-def _boolean(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> bool:
-    return rng.random() < (0.5 if spec.middle is None else spec.middle)
-
-
-def _date(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> int:
-    return now // DAY_S + rng.randint(int(spec.low or 0), int(spec.high or 0))
-
-
-def _time(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> int:
-    moment = now + rng.uniform(spec.low or 0, spec.high or 0) * DAY_S
-    return int(moment // 60) * 60
-
-
-def _ref(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> str | None:
-    return pick(spec)
 
 
 def _list(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> list[Any]:
@@ -98,56 +81,27 @@ def _list(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, reco
     return found
 
 
-def _object(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> dict[str, Any]:
+def _object(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for part in spec.parts:
         made[part.name] = draw_value(part, rng, world, now, pick, made)
     return made
 
 
-def _life(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> str | None:
-    return spec.starts
+_SIGNS = {"A": "ABCDEFGHJKLMNPRSTUVWXYZ", "#": "0123456789", "x": "0123456789abcdef"}
 
 
-def _person(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> str:
-    return draw_person(rng)
+def _code(spec: FieldSpec, rng: Random) -> str:
+    return "".join(rng.choice(_SIGNS[char]) if char in _SIGNS else char for char in spec.pattern or "")
 
 
-def _email(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> str:
-    return draw_email(rng, str(record.get(spec.of or "") or draw_person(rng)))
-
-
-def _phone(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> str:
-    return draw_phone(rng)
-
-
-def _address(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> dict[str, str]:
-    return draw_address(rng)
-
-
-_LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
-
-
-def _code(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> str:
-    drawn = {"A": _LETTERS, "#": "0123456789", "x": "0123456789abcdef"}
-    return "".join(rng.choice(drawn[char]) if char in drawn else char for char in spec.pattern or "")
-
-
-def _series(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> list[float]:
+def _series(spec: FieldSpec, rng: Random) -> list[float]:
     low, high, step = spec.low or 0.0, spec.high or 0.0, spec.step or 1.0
     value, made = rng.uniform(low, high), []
     for _ in range(rng.randint(*spec.length)):
         made.append(round(value, spec.decimals))
         value = min(max(value + rng.uniform(-step, step), low), high)
     return made
-
-
-def _tally(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> int:
-    return 0
-
-
-def _text(spec: FieldSpec, rng: Random, world: World, now: int, pick: Pick, record: Record) -> str:
-    return draw_text(spec.grammar or "", rng, world, record)
 
 
 def draw_text(grammar: str, rng: Random, world: World, record: Record) -> str:
@@ -185,22 +139,25 @@ def _pick_weighted(pairs: Sequence[tuple[str, float]], rng: Random) -> str:
 
 
 _DRAW: Mapping[str, Callable[..., Any]] = {
-    "text": _text,
-    "choice": _choice,
-    "integer": _number,
-    "number": _number,
-    "boolean": _boolean,
-    "date": _date,
-    "time": _time,
-    "ref": _ref,
+    "text": lambda spec, rng, world, now, pick, record: draw_text(spec.grammar or "", rng, world, record),
+    "choice": lambda spec, rng, world, now, pick, record: _choice(spec, rng, record),
+    "integer": lambda spec, rng, world, now, pick, record: _number(spec, rng, record),
+    "number": lambda spec, rng, world, now, pick, record: _number(spec, rng, record),
+    "boolean": lambda spec, rng, *_: rng.random() < (0.5 if spec.middle is None else spec.middle),
+    "date": lambda spec, rng, world, now, *_: now // DAY_S + rng.randint(int(spec.low or 0), int(spec.high or 0)),
+    "time": lambda spec, rng, world, now, *_: (
+        int((now + rng.uniform(spec.low or 0, spec.high or 0) * DAY_S) // 60) * 60
+    ),
+    "ref": lambda spec, rng, world, now, pick, record: pick(spec),
     "list": _list,
-    "object": _object,
-    "life": _life,
-    "person": _person,
-    "email": _email,
-    "phone": _phone,
-    "address": _address,
-    "code": _code,
-    "series": _series,
-    "tally": _tally,
+    "object": lambda spec, rng, world, now, pick, record: _object(spec, rng, world, now, pick),
+    "life": lambda spec, *_: spec.starts,
+    "person": lambda spec, rng, *_: draw_person(rng),
+    "email": lambda spec, rng, *rest: draw_email(rng, str(rest[-1].get(spec.of or "") or draw_person(rng))),
+    "phone": lambda spec, rng, *_: draw_phone(rng),
+    "address": lambda spec, rng, *_: draw_address(rng),
+    "code": lambda spec, rng, *_: _code(spec, rng),
+    "series": lambda spec, rng, *_: _series(spec, rng),
+    "tally": lambda *_: 0,
 }
+"""How a value of each kind is drawn from (field, rng, world, now, pick, record)."""
