@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from carg.records import Convention, Definition, Json
+from carg.world.wording import FAILURE, PAYLOAD, SUCCESS
 
 MOST_WORDS = 240
 """Longest message of an error, in characters."""
-_WRAPPED: dict[str, tuple[dict[str, Json], str]] = {
-    "data": ({}, "data"),
-    "result_status": ({"status": {"const": "ok"}}, "result"),
-    "ok_flag": ({"ok": {"const": True}}, "payload"),
-}
-_FLAGS: dict[str, dict[str, Json]] = {
-    "result_status": {"status": {"const": "error"}},
-    "ok_flag": {"ok": {"const": False}},
-}
 
 
 def answer_schema(convention: Convention, definition: Definition) -> dict[str, Json] | None:
@@ -31,10 +25,13 @@ def answer_schema(convention: Convention, definition: Definition) -> dict[str, J
     if envelope == "mcp_content":
         return _object({"content": _texts(), "isError": {"type": "boolean"}})
     good = definition.returns
-    if envelope in _WRAPPED:
-        flags, key = _WRAPPED[envelope]
-        good = _object({**flags, key: definition.returns})
-    return {"anyOf": [good, _object({**_FLAGS.get(envelope, {}), **_error(factors["error_shape"])})]}
+    if envelope in PAYLOAD:
+        good = _object({**_constants(SUCCESS[envelope]), PAYLOAD[envelope]: definition.returns})
+    return {"anyOf": [good, _object({**_constants(FAILURE.get(envelope, {})), **_error(factors["error_shape"])})]}
+
+
+def _constants(flags: Mapping[str, Json]) -> dict[str, Json]:
+    return {key: {"const": value} for key, value in flags.items()}
 
 
 def _object(properties: dict[str, Json]) -> dict[str, Json]:

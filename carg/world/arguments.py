@@ -8,11 +8,11 @@ from typing import Any
 
 from carg.errors import RecordError
 from carg.records import Json
-from carg.world.functions import day_to_date
+from carg.world.functions import DAY_S
 from carg.world.generic import DEFAULT_PAGE
 from carg.world.model import Operation
 from carg.world.presenting import Surface
-from carg.world.tightening import Param, ShownTool, field_names, present_params
+from carg.world.tightening import COMPACT_FORMS, Param, ShownTool, field_names, present_params
 
 
 def show_arguments(surface: Surface, tool: ShownTool, arguments: Mapping[str, Any]) -> dict[str, Json]:
@@ -42,21 +42,18 @@ def show_argument(surface: Surface, operation: Operation, param: Param, value: A
         return f"p{value}"
     if param.shift == "names":
         return field_names(surface, operation).get(value, surface.case(value))
-    if isinstance(param.schema.get("pattern"), str) and param.item.spec.kind in ("date", "time"):
-        compact = _compact(param, value)
-        if compact is not None:
-            return compact
+    if (form := _compact_form(param)) is not None:
+        return datetime.fromtimestamp(value * (DAY_S if param.item.spec.kind == "date" else 1), UTC).strftime(form)
     if param.item.spec.kind in ("number", "integer") and isinstance(value, float) and value == int(value):
         return int(value)
     return surface.shower(param.item.spec, body=False)(value)
 
 
-def _compact(param: Param, value: Any) -> str | None:
-    if param.schema["pattern"].startswith("^[0-9]{4}[01][0-9][0-3]") and param.item.spec.kind == "date":
-        return day_to_date(value).strftime("%Y%m%d")
-    if param.schema["pattern"].startswith("^[0-9]{8}T"):
-        return datetime.fromtimestamp(value, UTC).strftime("%Y%m%dT%H%M%SZ")
-    return None
+def _compact_form(param: Param) -> str | None:
+    """How dates and times are spelled where a tightening asks for another form than the convention's."""
+    if param.schema.get("pattern") not in COMPACT_FORMS.values():
+        return None
+    return {"date": "%Y%m%d", "time": "%Y%m%dT%H%M%SZ"}[param.item.spec.kind]
 
 
 def read_arguments(surface: Surface, tool: ShownTool, arguments: Mapping[str, Json]) -> dict[str, Any]:
@@ -84,12 +81,10 @@ def _read_argument(surface: Surface, tool: ShownTool, param: Param, value: Json)
     if param.shift == "names":
         names = {shown: name for name, shown in field_names(surface, tool.operation).items()}
         return names.get(value, next((o for o in param.item.spec.options if surface.case(o) == value), value))
-    pattern = str(param.schema.get("pattern", ""))
-    if param.item.spec.kind in ("date", "time") and pattern.startswith(("^[0-9]{4}[01]", "^[0-9]{8}T")):
-        form = "%Y%m%d" if param.item.spec.kind == "date" else "%Y%m%dT%H%M%SZ"
+    if (form := _compact_form(param)) is not None:
         try:
             seconds = int(datetime.strptime(value, form).replace(tzinfo=UTC).timestamp())
         except ValueError as fault:
             raise RecordError(f"{value!r} is no date: {fault}") from fault
-        return seconds // 86_400 if param.item.spec.kind == "date" else seconds // 60 * 60
+        return seconds // DAY_S if param.item.spec.kind == "date" else seconds // 60 * 60
     return surface.read_value(param.item.spec, value)

@@ -9,7 +9,7 @@ from typing import Any
 from carg.records import Json
 from carg.world.model import Operation
 from carg.world.outcome import Outcome, Rec
-from carg.world.presenting import LIST_MOST, Surface
+from carg.world.presenting import LIST_MOST, Surface, closed
 from carg.world.state import Frame, Read
 from carg.world.types import Type
 
@@ -212,7 +212,7 @@ def body_schema(surface: Surface, operation: Operation) -> dict[str, Json]:
 def _object(surface: Surface, properties: Mapping[str, Json], optional: list[str]) -> dict[str, Json]:
     cased = {surface.case(name): schema for name, schema in properties.items()}
     required = [surface.case(name) for name in properties if name not in optional]
-    return {"type": "object", "properties": cased, "required": required, "additionalProperties": False}
+    return closed(cased, required)
 
 
 def _record_returns(surface: Surface, operation: Operation) -> dict[str, Json]:

@@ -11,7 +11,7 @@ from carg.world.bodies import body_schema
 from carg.world.conventions import case_words
 from carg.world.describing import describe, list_errors
 from carg.world.model import Operation
-from carg.world.presenting import Surface
+from carg.world.presenting import Surface, closed
 from carg.world.tightening import Param, ShownTool, draw_tightenings, present_params
 
 VERBS = {
@@ -49,11 +49,11 @@ def _definition(
         name=name,
         title=title_of(operation.name),
         description=describe(surface, operation, params),
-        parameters=_parameters_schema(surface, params),
+        parameters=_parameters_schema(params),
         returns=body_schema(surface, operation),
         errors=tuple(list_errors(surface, operation, params)),
         effect=operation.effect,  # type: ignore[arg-type]
-        http=_route(surface, operation, params, target),
+        http=_route(surface, operation, target),
         resource=operation.subject if operation.subject in surface.world.resources else None,
         id_argument=".".join(target.path) if target is not None and operation.kind != "table" else None,
         id_result="id" if operation.kind in ("get", "create", "update", "delete") else None,
@@ -78,45 +78,35 @@ def tool_name(surface: Surface, operation: Operation) -> str:
     return case_words(name, surface.factors["tool_case"], operation.service)
 
 
-def _parameters_schema(surface: Surface, params: Mapping[str, Param]) -> dict[str, Json]:
-    top: dict[str, Json] = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+def _parameters_schema(params: Mapping[str, Param]) -> dict[str, Json]:
+    top = closed({}, [])
     for param in params.values():
         place = top
         for group in param.path[:-1]:
-            if group not in place["properties"]:
-                place["properties"][group] = {
-                    "type": "object",
-                    "properties": {},
-                    "required": [],
-                    "additionalProperties": False,
-                }
+            inner = place["properties"].setdefault(group, closed({}, []))
             if param.required and group not in place["required"]:
                 place["required"].append(group)
-            place = place["properties"][group]
+            place = inner
         place["properties"][param.path[-1]] = param.schema
         if param.required:
             place["required"].append(param.path[-1])
     return top
 
 
-def _route(
-    surface: Surface, operation: Operation, params: Mapping[str, Param], target: Param | None
-) -> tuple[str, ...]:
-    method = _METHODS.get(operation.effect, "POST")
+def _route(surface: Surface, operation: Operation, target: Param | None) -> tuple[str, ...]:
+    method, verb = _METHODS.get(operation.effect, "POST"), operation.name.replace("_", "-")
     resource = surface.world.resources.get(operation.subject)
     base = "/" + (resource.plural if resource is not None else operation.subject).replace("_", "-")
-    if operation.kind in ("get", "update", "delete") and target is not None and len(target.path) == 1:
-        return method, f"{base}/{{{target.path[0]}}}"
-    if operation.kind == "action":
-        verb = operation.name.replace("_", "-")
-        if target is not None and len(target.path) == 1:
+    if target is not None and len(target.path) == 1:
+        if operation.kind in ("get", "update", "delete"):
+            return method, f"{base}/{{{target.path[0]}}}"
+        if operation.kind == "action":
             return "POST", f"{base}/{{{target.path[0]}}}/{verb}"
-        return "POST", f"{base}/{verb}"
     if operation.kind in ("search", "create"):
         return method, base
     if operation.kind == "table":
         return "GET", f"/reference{base}"
-    return "POST", f"{base}/{operation.name.replace('_', '-')}"
+    return "POST", f"{base}/{verb}"
 
 
 def tool_record(surface: Surface, operation: Operation) -> Tool:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from carg.records import FAULT_ORDER, ErrorSpec
-from carg.world.model import FieldSpec, Input, Operation, Resource, Rule, World
+from carg.world.model import FieldSpec, Input, Operation, Rule, World
 from carg.world.presenting import Surface
 from carg.world.tightening import Param
 from carg.world.types import Expression
@@ -31,7 +31,7 @@ def describe(surface: Surface, operation: Operation, params: Mapping[str, Param]
             lines.append(f"{surface.case(output.name)} = {express(output.value, names)}{digits}.")
         lines += _where(formula.lets, names)
     if operation.kind == "action":
-        lines += _effects(surface, operation, names) + _where(operation.lets, names)
+        lines += _effects(operation, names) + _where(operation.lets, names)
         lines += _returned(operation, names)
     lines += _beginnings(surface, operation, names)
     return " ".join(lines)
@@ -76,21 +76,22 @@ def _where(lets: Iterable[tuple[str, Expression]], names: Mapping[str, str]) -> 
     return [f"Where {made}."] if made else []
 
 
-def _effects(surface: Surface, operation: Operation, names: Mapping[str, str]) -> list[str]:
+def _effects(operation: Operation, names: Mapping[str, str]) -> list[str]:
     made = []
     for effect in operation.effects:
-        target = express(effect.target, names)
-        made.append(f"{target}.{names.get('.' + effect.field, effect.field)} = {express(effect.value, names)}")
+        made.append(f"{express(effect.target, names)}.{_cell(effect.field, effect.value, names)}")
     for each in operation.each_effects:
-        sets = ", ".join(f"{names.get('.' + name, name)} = {express(value, names)}" for name, value in each.values)
+        sets = ", ".join(_cell(name, value, names) for name, value in each.values)
         made.append(f"for each {each.variable} in {each.resource} if {express(each.where, names)}: {sets}")
     for creation in operation.creates:
-        cells = ", ".join(
-            f"{names.get('.' + name, name)} = {express(value, names)}" for name, value in creation.values.items()
-        )
+        cells = ", ".join(_cell(name, value, names) for name, value in creation.values.items())
         loop = f" for each {creation.variable} in {express(creation.over, names)}" if creation.over else ""
         made.append(f"creates a {creation.resource.replace('_', ' ')}{loop} ({cells})")
     return [f"Effects: {'; '.join(made)}."] if made else []
+
+
+def _cell(name: str, value: Expression, names: Mapping[str, str]) -> str:
+    return f"{names.get('.' + name, name)} = {express(value, names)}"
 
 
 def _names(surface: Surface, operation: Operation, params: Mapping[str, Param]) -> dict[str, str]:
@@ -103,23 +104,13 @@ def _names(surface: Surface, operation: Operation, params: Mapping[str, Param]) 
         if item.name not in params:
             # A parameter that this definition leaves out still has its default in rules and formulas.
             names[item.name] = repr(item.spec.default) if item.spec.default is not None else "null"
-    for key, param in params.items():
-        if param.item.role in ("target", "targets"):
-            names[key] = key
-        else:
-            names[key] = param.path[-1]
-    return names
+    shown = {key: key if param.item.role in ("target", "targets") else param.path[-1] for key, param in params.items()}
+    return names | shown
 
 
 def _number(value: Any) -> str:
     # Exactly as it is computed with: a constant cut to six digits gives other results.
-    return (
-        repr(value)
-        if isinstance(value, float) and value != int(value)
-        else f"{value:.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    return f"{value:.0f}" if isinstance(value, float) and value == int(value) else str(value)
 
 
 class _Renamer(ast.NodeTransformer):
@@ -165,8 +156,7 @@ def list_errors(surface: Surface, operation: Operation, params: Mapping[str, Par
     made = []
     for rule in all_rules(surface.world, operation):
         shown = next((".".join(p.path) for k, p in params.items() if k == rule.field), None)
-        state = rule.fault not in ("rule.cross_field",)
-        when = {"state" if state else "rule": f"not ({express(rule.that, names)})"}
+        when = {"rule" if rule.fault == "rule.cross_field" else "state": f"not ({express(rule.that, names)})"}
         words = _SLOT.sub(lambda slot: f"{{{_slot_words(slot[1], names)}}}", rule.words.source)
         made.append(ErrorSpec(style_code(convention, rule.code), rule.fault, rule.status, words, shown, when))
     made += _implicit_errors(surface, operation, params)
@@ -231,26 +221,19 @@ def all_rules(world: World, operation: Operation) -> tuple[Rule, ...]:
     touched = written_cells(world, operation)
     for resource in world.resources.values():
         for rule in resource.always:
-            if _touches(resource, rule, touched):
+            own = {(resource.name, name) for name in rule.that.names if name in resource.fields}
+            if touched & (own | rule.that.cells):
                 rules.append(rule)
     return tuple({rule.code: rule for rule in rules}.values())
-
-
-def _touches(resource: Resource, rule: Rule, touched: set[tuple[str, str]]) -> bool:
-    own = {(resource.name, name) for name in rule.that.names if name in resource.fields}
-    read = own | set(rule.that.cells)
-    return bool(read & touched)
 
 
 def written_cells(world: World, operation: Operation) -> set[tuple[str, str]]:
     """Every (resource, field) that the operation can write, tallies included."""
     cells: set[tuple[str, str]] = set()
-    if operation.kind == "create":
+    if operation.kind in ("create", "delete"):
         cells |= {(operation.subject, name) for name in world.resources[operation.subject].fields}
     elif operation.kind == "update":
         cells |= {(operation.subject, item.name) for item in operation.inputs[1:]}
-    elif operation.kind == "delete":
-        cells |= {(operation.subject, name) for name in world.resources[operation.subject].fields}
     cells |= {(effect.of, effect.field) for effect in operation.effects}
     cells |= {(each.resource, name) for each in operation.each_effects for name, _ in each.values}
     for creation in operation.creates:

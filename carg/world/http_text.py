@@ -21,7 +21,7 @@ _SAFE = "-_.~:,@"
 
 
 def write_request(
-    definition: Definition, arguments: Mapping[str, Json], headers: Mapping[str, str], *, spaced: bool
+    definition: Definition, arguments: Mapping[str, Json], headers: Mapping[str, str], spaced: bool
 ) -> str:
     """The request for a call: arguments fill the slots of the path, the rest goes into query or body."""
     method, path = definition.http

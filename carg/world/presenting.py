@@ -239,7 +239,7 @@ class Surface:
             properties[name] = nullable(inner) if null and (self.explicit or not body) else inner
             if not null or (body and self.explicit):
                 required.append(name)
-        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        return closed(properties, required)
 
     def record_schema(self, resource: str, depth: int) -> dict[str, Json]:
         """The schema of a whole record in a body; references embedded `depth` deep."""
@@ -252,7 +252,7 @@ class Surface:
             properties[name] = nullable(inner) if null and self.explicit else inner
             if self.explicit or not null:
                 required.append(name)
-        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        return closed(properties, required)
 
     def _embed_schema(self, resource: str, depth: int) -> dict[str, Json]:
         if self.embed == "full" and depth > 0:
@@ -261,12 +261,7 @@ class Surface:
         label = self.labels[resource]
         if label is not None:
             properties[self.field_name(label)] = self.schema(label, body=True)
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
+        return closed(properties, list(properties))
 
     def type_schema(self, kind: Type) -> dict[str, Json]:
         """The schema of a value of an expression in a body."""
@@ -312,6 +307,11 @@ def _usual_words(spec: FieldSpec) -> str:
     return words
 
 
+def closed(properties: dict[str, Json], required: list[str]) -> dict[str, Json]:
+    """The schema of an object that has these properties and no others."""
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
 def nullable(schema: dict[str, Json]) -> dict[str, Json]:
     """The schema, or null."""
     if "enum" in schema:
@@ -330,9 +330,5 @@ def label_field(resource: Resource) -> FieldSpec | None:
 
 def code_pattern(pattern: str) -> str:
     """The regular expression of a code pattern, anchored."""
-    parts = {"A": "[A-Z]", "#": "[0-9]", "x": "[0-9a-f]"}
-    return (
-        "^"
-        + "".join(parts.get(char, re.escape(char) if char in ".+*?()[]{}|^$\\/" else char) for char in pattern)
-        + "$"
-    )
+    parts = {"A": "[A-Z]", "#": "[0-9]", "x": "[0-9a-f]"} | {char: re.escape(char) for char in ".+*?()[]{}|^$\\/"}
+    return f"^{''.join(parts.get(char, char) for char in pattern)}$"

@@ -159,19 +159,8 @@ def _read_react(text: str, word: str, _: Mapping[str, Definition]) -> _Raw:
     return _Raw(match["tool"].strip(), orjson.loads(match["input"]), credential)
 
 
-def _write_python(definition: Definition, arguments: dict[str, Json], _: dict[str, str], _spaced: bool) -> str:
-    return write_python(definition.name, arguments)
-
-
-def _read_python(text: str, _word: str, _: Mapping[str, Definition]) -> _Raw:
-    return _Raw(*read_python(text), None)
-
-
-def _write_xml(definition: Definition, arguments: dict[str, Json], beside: dict[str, str], spaced: bool) -> str:
-    attributes = {"tool": definition.name, **beside}
-    if arguments:
-        return write_xml(arguments, "call", attributes=attributes)
-    return write_xml("", "call", attributes=attributes)
+def _write_xml(definition: Definition, arguments: dict[str, Json], beside: dict[str, str], _spaced: bool) -> str:
+    return write_xml(arguments or "", "call", attributes={"tool": definition.name, **beside})
 
 
 def _read_xml(text: str, word: str, definitions: Mapping[str, Definition]) -> _Raw:
@@ -181,10 +170,6 @@ def _read_xml(text: str, word: str, definitions: Mapping[str, Definition]) -> _R
         raise RecordError("no <call> with a tool")
     schema = definitions[tool].parameters if tool in definitions else {}
     return _Raw(tool, read_members(root, schema), root.get(word) if word else None)
-
-
-def _write_http(definition: Definition, arguments: dict[str, Json], beside: dict[str, str], spaced: bool) -> str:
-    return write_request(definition, arguments, beside, spaced=spaced)
 
 
 def _read_http(text: str, word: str, definitions: Mapping[str, Definition]) -> _Raw:
@@ -202,29 +187,26 @@ def _lose_bracket(text: str, rng: Random) -> str:
     return text[:at] + text[at + 1 :]
 
 
-def _misquote(text: str, rng: Random) -> str:
-    return text.replace('"', "'")
-
-
 def _wrap(text: str, rng: Random) -> str:
     head = rng.choice(("Sure, I will call the tool now:\n", "Thought: the tool is needed here.\n", "```\n"))
     return f"{head}{text}" + ("\n```" if head == "```\n" else "")
 
 
-def _say(text: str, rng: Random) -> str:
-    return rng.choice(("I need more information before I can call this.", "Please run the tool for me", "(no call)"))
-
-
-def _double_comma(text: str, rng: Random) -> str:
-    return text.replace(",", ",,", 1) if "," in text else text[:-1] + "," + text[-1:]
-
-
-_SPOILERS: tuple[Callable[[str, Random], str], ...] = (_cut, _cut, _lose_bracket, _misquote, _wrap, _say, _double_comma)
+_TALK = ("I need more information before I can call this.", "Please run the tool for me", "(no call)")
+_SPOILERS: tuple[Callable[[str, Random], str], ...] = (
+    _cut,
+    _cut,
+    _lose_bracket,
+    lambda text, _: text.replace('"', "'"),
+    _wrap,
+    lambda _, rng: rng.choice(_TALK),
+    lambda text, _: text.replace(",", ",,", 1) if "," in text else f"{text[:-1]},{text[-1:]}",
+)
 _WRITERS: dict[str, Callable[[Definition, dict[str, Json], dict[str, str], bool], str]] = {
     "openai": _write_openai,
     "mcp": _write_mcp,
-    "http": _write_http,
-    "python": _write_python,
+    "http": write_request,
+    "python": lambda definition, arguments, _beside, _spaced: write_python(definition.name, arguments),
     "xml": _write_xml,
     "react": _write_react,
 }
@@ -232,7 +214,7 @@ _READERS: dict[str, Callable[[str, str, Mapping[str, Definition]], _Raw]] = {
     "openai": _read_openai,
     "mcp": _read_mcp,
     "http": _read_http,
-    "python": _read_python,
+    "python": lambda text, _word, _definitions: _Raw(*read_python(text), None),
     "xml": _read_xml,
     "react": _read_react,
 }

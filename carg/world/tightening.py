@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from carg.records import Definition, Json
 from carg.world.model import Input, Operation
@@ -48,14 +47,14 @@ def draw_tightenings(surface: Surface, operation: Operation, rng: Random) -> tup
     """The ids of the tightenings this instance makes, at most one per parameter, in order of parameters."""
     made = []
     for item in operation.inputs:
-        options = _possible(surface, operation, item)
+        options = _possible(operation, item)
         if options and rng.random() < 0.4:
             made.append(f"{rng.choice(options)}:{item.name}")
     rng.shuffle(made)
     return tuple(sorted(made[:MOST_TIGHT]))
 
 
-def _possible(surface: Surface, operation: Operation, item: Input) -> list[str]:
+def _possible(operation: Operation, item: Input) -> list[str]:
     spec, options = item.spec, []
     if item.name in ("limit", "offset", "steps") or item.role in ("target", "targets"):
         return ["high"] if item.name == "limit" else []
@@ -87,7 +86,7 @@ def present_params(surface: Surface, operation: Operation, tightenings: tuple[st
         if kind == "drop":
             continue
         name, schema, shift = _present_input(surface, operation, item, target_words)
-        schema = _tighten(surface, item, schema, kind, rng)
+        schema = _tighten(item, schema, kind, rng)
         if item.spec.default is not None and kind != "need" and not shift:
             schema = {**schema, "default": surface.shower(item.spec, body=False)(item.spec.default)}
         path: tuple[str, ...] = (name,)
@@ -129,7 +128,7 @@ def field_names(surface: Surface, operation: Operation) -> dict[str, str]:
     return {spec.name: name for spec, name, _ in surface.fields(operation.subject)}
 
 
-def _tighten(surface: Surface, item: Input, schema: dict[str, Json], kind: str, rng: Random) -> dict[str, Json]:
+def _tighten(item: Input, schema: dict[str, Json], kind: str, rng: Random) -> dict[str, Json]:
     spec = item.spec
     if kind == "enum":
         options = schema["enum"]
@@ -138,7 +137,8 @@ def _tighten(surface: Surface, item: Input, schema: dict[str, Json], kind: str, 
             keep.append(spec.default)
         return {**schema, "enum": [option for option in options if option in keep]}
     if kind in ("high", "low"):
-        low, high = float(schema.get("minimum", 0)), float(schema.get("maximum", low_high(spec)[1]))
+        usual = spec.high if spec.high is not None else 100.0
+        low, high = float(schema.get("minimum", 0)), float(schema.get("maximum", usual))
         share = rng.uniform(0.25, 0.5)
         cut = _round_bound(high - (high - low) * share if kind == "high" else low + (high - low) * share, low, high)
         default = schema.get("default", spec.default)
@@ -157,11 +157,6 @@ def _tighten(surface: Surface, item: Input, schema: dict[str, Json], kind: str, 
     return schema
 
 
-def low_high(spec: Any) -> tuple[float, float]:
-    """The bounds of a number field."""
-    return spec.low or 0.0, spec.high if spec.high is not None else 100.0
-
-
 def _round_bound(value: float, low: float, high: float) -> float:
     for digits in range(-3, 6):
         rounded = round(value, digits)
@@ -170,10 +165,11 @@ def _round_bound(value: float, low: float, high: float) -> float:
     return value
 
 
+COMPACT_FORMS = {"date": "^[0-9]{4}[01][0-9][0-3][0-9]$", "time": "^[0-9]{8}T[0-9]{6}Z$"}
+"""Patterns of the form that a definition asks for where its calls carry another, that of the convention."""
+
+
 def _other_form(schema: dict[str, Json], kind: str) -> dict[str, Json]:
     about = {key: schema[key] for key in ("description",) if key in schema}
-    if kind == "date":
-        # Calls carry their dates in the convention's style; this definition wants compact ones. The length leaves room
-        # for any style, so that another form is a fault of format and not of range.
-        return {"type": "string", "pattern": "^[0-9]{4}[01][0-9][0-3][0-9]$", "maxLength": 32, **about}
-    return {"type": "string", "pattern": "^[0-9]{8}T[0-9]{6}Z$", "maxLength": 32, **about}
+    # The length leaves room for any style, so that another form is a fault of format and not of range.
+    return {"type": "string", "pattern": COMPACT_FORMS[kind], "maxLength": 32, **about}

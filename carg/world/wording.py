@@ -76,9 +76,10 @@ _BOUNDS = {
     "maxProperties": "an object of at most {} keys",
     "uniqueItems": "a list without repeats",
 }
-_PAYLOAD = {"data": "data", "result_status": "result", "ok_flag": "payload"}
-_SUCCESS: dict[str, dict[str, Json]] = {"data": {}, "result_status": {"status": "ok"}, "ok_flag": {"ok": True}}
-_FAILURE: dict[str, dict[str, Json]] = {"result_status": {"status": "error"}, "ok_flag": {"ok": False}}
+PAYLOAD = {"data": "data", "result_status": "result", "ok_flag": "payload"}
+SUCCESS: dict[str, dict[str, Json]] = {"data": {}, "result_status": {"status": "ok"}, "ok_flag": {"ok": True}}
+FAILURE: dict[str, dict[str, Json]] = {"result_status": {"status": "error"}, "ok_flag": {"ok": False}}
+"""By envelope: the key of the body, and the flags beside it in successes and in errors."""
 _ERROR_KEYS = {
     "code_message": {"error"},
     "errors_list": {"errors"},
@@ -164,7 +165,7 @@ def render_body(convention: Convention, definition: Definition, body: Json) -> s
         return _write(factors, "json", {"content": [{"type": "text", "text": text}], "isError": False})
     if envelope == "structured":
         return _write(factors, "json", {"structuredContent": body, "isError": False})
-    tree = {**_SUCCESS[envelope], _PAYLOAD[envelope]: body} if envelope in _PAYLOAD else body
+    tree = {**SUCCESS[envelope], PAYLOAD[envelope]: body} if envelope in PAYLOAD else body
     return _status_line(factors, 201 if definition.effect == "create" else 200) + _write(factors, media, tree)
 
 
@@ -177,7 +178,7 @@ def render_error(convention: Convention, error: ToolError) -> str:
         return _write(factors, "json", {"content": [{"type": "text", "text": line}], "isError": True})
     if shape == "plain_text":
         return f"{_status_line(factors, error.status)}Error {error.status} {line}"
-    tree = {**_FAILURE.get(factors["envelope"], {}), **_shape(shape, error)}
+    tree = {**FAILURE.get(factors["envelope"], {}), **_shape(shape, error)}
     return _status_line(factors, error.status) + _write(factors, factors["media"], _shown(factors, tree))
 
 
@@ -204,7 +205,7 @@ def _read(factors: Mapping[str, Json], text: str, definition: Definition | None)
         return _read_mcp(factors, text, definition)
     if factors["error_shape"] == "plain_text" and text.startswith("Error ") and (match := _LINE.fullmatch(text)):
         return Response(False, whole, None, _known_error(factors, match.groupdict(), status, definition))
-    returns, key = (definition.returns if definition else None) or {}, _PAYLOAD.get(factors["envelope"])
+    returns, key = (definition.returns if definition else None) or {}, PAYLOAD.get(factors["envelope"])
     wrapped = {"properties": {key: returns, "ok": {"type": "boolean"}}} if key else returns
     tree = _parse(_medium(factors, definition), text, wrapped)
     if (parts := _error_parts(factors, tree)) is not None:
@@ -245,7 +246,7 @@ def _known_error(
 
 def _error_parts(factors: Mapping[str, Json], tree: Json) -> dict[str, Json] | None:
     """Code, message and field of a tree that is an error by its flag and the keys of its shape, else None."""
-    shape, flags = factors["error_shape"], _FAILURE.get(factors["envelope"], {})
+    shape, flags = factors["error_shape"], FAILURE.get(factors["envelope"], {})
     if not isinstance(tree, dict) or shape == "plain_text" or any(tree.get(key) != flag for key, flag in flags.items()):
         return None
     if not tree.keys() - flags.keys() <= _ERROR_KEYS[shape]:
