@@ -70,9 +70,9 @@ def fill(
     raise RecordError(f"no valid value found in {ATTEMPTS} draws: {why}", "give the tool examples, or leave it out")
 
 
-def fill_one(schema: dict[str, Json], root: dict[str, Json], name: str, rng: Random) -> Json:
-    """A value for one schema inside `root`, under the parameter's name; not verified."""
-    return _fill(_Draw(root, rng, draw_scene(rng), {}, boundary=False, optional=0.3, name=name), schema)
+def fill_one(schema: dict[str, Json], name: str, rng: Random) -> Json:
+    """A value for the schema of one parameter, under its name; not verified."""
+    return _fill(_Draw(schema, rng, draw_scene(rng), {}, boundary=False, optional=0.3, name=name), schema)
 
 
 def flatten(root: dict[str, Json], schema: Json, rng: Random | None = None, *, level: int = 0) -> dict[str, Json]:

@@ -17,16 +17,14 @@ VERBS: dict[Effect, str] = {
 }
 """Verbs of tool names by the effect they tell; a name with none of them is an action."""
 
-_EFFECTS: dict[str, Effect] = {verb: effect for effect, verbs in VERBS.items() for verb in verbs.split()}
+_EFFECTS = {verb: effect for effect, verbs in VERBS.items() for verb in verbs.split()}
 
 
 def guess_effect(name: str, annotations: dict[str, Json] | None = None) -> Effect:
     """What a tool does to its service: the hints of MCP, then the first known verb of its name."""
     hints = annotations or {}
     words = tokens(name)
-    told: Effect = next(
-        (effect for word in words for effect, verbs in VERBS.items() if word in verbs.split()), "action"
-    )
+    told: Effect = next((_EFFECTS[word] for word in words if word in _EFFECTS), "action")
     read_only = hints.get("readOnlyHint", hints.get("read_only"))
     if read_only is True and told not in ("read", "search", "compute"):
         return "read"

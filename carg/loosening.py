@@ -70,7 +70,7 @@ def _add_extra(site: Site, rng: Random, lexicon: Lexicon) -> list[Edit]:
     for name in rng.sample(names, min(3, len(names))):
         extra = rng.choice((lexicon or _SPARE)[name])
         try:
-            value = fill_one(extra, extra, name, rng)
+            value = fill_one(extra, name, rng)
         except RecordError:
             continue
         edits.append(_extra_edit(site, name, extra, value))
@@ -181,7 +181,7 @@ def _beyond_length(site: Site, rng: Random) -> list[tuple[tuple[str, ...], Json]
     if node.get("maxLength", MAX_TEXT) < MAX_TEXT:
         least = node["maxLength"] + rng.randint(1, 2 + node["maxLength"] // 5)
         longer = {"type": "string", "description": node.get("description", ""), "minLength": least}
-        offers.append((("maxLength",), fill_one(longer, longer, site.name, rng)))
+        offers.append((("maxLength",), fill_one(longer, site.name, rng)))
     if node.get("minLength", 0) > 0:
         word = draw_word(site.name, "", rng, draw_scene(rng))
         offers.append((("minLength",), word[: node["minLength"] - 1] if node["minLength"] > 1 else ""))
@@ -197,7 +197,7 @@ def _beyond_items(site: Site, rng: Random) -> list[tuple[tuple[str, ...], Json]]
         if "array" in types_of(node) and 0 <= size <= 40 and "$ref" not in str(node):
             other = {name: item for name, item in node.items() if name not in ("minItems", "maxItems")}
             sized = other | {"minItems": size, "maxItems": size}
-            offers.append(((key,), fill_one(sized, sized, site.name, rng)))
+            offers.append(((key,), fill_one(sized, site.name, rng)))
     return offers
 
 
@@ -234,20 +234,17 @@ def _as_type(site: Site, kind: str, looser: dict[str, Json], rng: Random) -> Jso
     if "$ref" in str(site.node):
         return None
     try:
-        usual = fill_one(site.node, site.node, site.name, rng)
+        usual = fill_one(site.node, site.name, rng)
         if kind == "number":
             return usual + rng.choice((0.5, 0.25, 0.75)) if isinstance(usual, int) else None
         if kind == "array":
-            return [usual, *([fill_one(site.node, site.node, site.name, rng)] if rng.random() < 0.3 else [])]
+            return [usual, *([fill_one(site.node, site.name, rng)] if rng.random() < 0.3 else [])]
         if isinstance(usual, bool):
             return rng.choice(("true", "yes") if usual else ("false", "no")) if kind == "string" else int(usual)
         if kind == "string" and isinstance(usual, list):
             return ",".join(str(item) for item in usual if not isinstance(item, dict | list)) or None
-        return (
-            str(usual)
-            if kind == "string" and isinstance(usual, int | float)
-            else fill_one(looser, looser, site.name, rng)
-        )
+        told = kind == "string" and isinstance(usual, int | float)
+        return str(usual) if told else fill_one(looser, site.name, rng)
     except RecordError:
         return None
 
@@ -259,8 +256,8 @@ def _change_format(site: Site, rng: Random, lexicon: Lexicon) -> list[Edit]:
         return []
     looser = {key: item for key, item in node.items() if key not in ("format", "pattern")}
     try:
-        usual = fill_one(node, node, site.name, rng)
-        other = fill_one(looser, looser, site.name, rng)
+        usual = fill_one(node, site.name, rng)
+        other = fill_one(looser, site.name, rng)
     except RecordError:
         return []
     offers = [*_respell(str(usual), node.get("format", ""), rng), other]

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,9 +156,8 @@ def _write_all(rows: Iterable[tuple[str, Row]], part: Path, rows_per_shard: int)
     return {key: opened[key].n_rows for key in _in_order(opened)}
 
 
-def _in_order(keys: Iterable[str]) -> list[str]:
-    ranks = {f"{config}/{split}": rank for rank, (config, split) in enumerate((c, s) for c in CONFIGS for s in SPLITS)}
-    return sorted(keys, key=lambda key: ranks[key])
+def _in_order(keys: Container[str]) -> list[str]:
+    return [f"{config}/{split}" for config in CONFIGS for split in SPLITS if f"{config}/{split}" in keys]
 
 
 def _as_dict(row: Row, config: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from carg.edits import Edit, Lexicon, list_sites
 from carg.errors import RecordError
 from carg.fill import Hints, fill
 from carg.loosening import list_edits
-from carg.records import FAULT_ORDER, Json, Tool, Violation
+from carg.records import Json, Tool, Violation
 from carg.schemas import CODES, faults, is_valid, resolve, walk
 
 FAULTS = tuple(CODES)
@@ -167,8 +167,3 @@ _LOOKALIKES: Mapping[str, Any] = {
 def loosen_tool(tool: Tool, sibling: Sibling) -> Tool:
     """The tool under the sibling definition: what the same call must not be refused by."""
     return replace(tool, parameters=sibling.schema, variant_of=tool.id, variant="sibling")
-
-
-def list_faults(schema: dict[str, Json], rng: Random, lexicon: Lexicon) -> list[str]:
-    """The classes of fault for which the schema offers a place, in FAULT_ORDER."""
-    return [fault for fault in FAULT_ORDER if fault in FAULTS and list_edits(schema, fault, rng, lexicon)]

@@ -13,7 +13,7 @@ import orjson
 
 from carg.errors import ConfigError, RecordError
 from carg.fill import fill
-from carg.records import Instance, Json, Opening, Response, Session, Tool
+from carg.records import Definition, Instance, Json, Opening, Response, Session, Tool
 from carg.render import system_text, user_text
 from carg.scene import Book, Scene, open_book
 from carg.store import read_manifest, read_parts
@@ -26,7 +26,7 @@ from carg.world.service import Answered
 from carg.world.shadow import Shadow
 from carg.world.stand_in import stand_in
 from carg.world.state import State
-from carg.world.syntax import parse_call, render_call
+from carg.world.syntax import Parsed, parse_call, render_call
 from carg.world.view import draw_view, service_tables
 
 ANSWER_TOKENS = 700
@@ -95,11 +95,14 @@ class Simulation:
         self.turns.append((call, answered.response.text))
         return answered
 
+    def called(self, call: str) -> tuple[Parsed, Definition | None]:
+        """What a call says, and the definition of the tool it names, if that is shown."""
+        parsed = parse_call(self.scene.instance.convention, call, self.scene.definitions)
+        return parsed, self.scene.definitions.get(parsed.tool or "")
+
     def answer_by_stand_in(self, call: str) -> Response:
         """An answer with no model and no world: values that fit `returns`, true to the calls and answers so far."""
-        convention = self.scene.instance.convention
-        parsed = parse_call(convention, call, self.scene.definitions)
-        definition = self.scene.definitions.get(parsed.tool or "")
+        convention, (parsed, definition) = self.scene.instance.convention, self.called(call)
         if definition is None or parsed.arguments is None:
             raise RecordError(f"the call cannot be read: {call[:120]!r}", 'write {"tool": ..., "arguments": {...}}')
         rng = Random(f"stand-in/{self.scene.instance.id}/{len(self.turns)}/{call}")
@@ -203,10 +206,8 @@ def answer_by_model(simulation: Simulation, call: str, backend: str, api_base: s
 
 def _schema_of(simulation: Simulation, call: str) -> dict[str, Json] | None:
     """What the answer to this call can be, for decoding under a grammar."""
-    convention = simulation.scene.instance.convention
-    parsed = parse_call(convention, call, simulation.scene.definitions)
-    definition = simulation.scene.definitions.get(parsed.tool or "")
-    return None if definition is None else answer_schema(convention, definition)
+    _, definition = simulation.called(call)
+    return None if definition is None else answer_schema(simulation.scene.instance.convention, definition)
 
 
 def judge_answer(simulation: Simulation, call: str, text: str) -> str:
@@ -214,11 +215,9 @@ def judge_answer(simulation: Simulation, call: str, text: str) -> str:
     from carg.schemas import is_valid
     from carg.world.wording import read_response
 
-    convention = simulation.scene.instance.convention
-    parsed = parse_call(convention, call, simulation.scene.definitions)
-    definition = simulation.scene.definitions.get(parsed.tool or "")
+    _, definition = simulation.called(call)
     try:
-        response: Response = read_response(convention, text, definition)
+        response = read_response(simulation.scene.instance.convention, text, definition)
     except RecordError as fault:
         return f"not an answer of this service: {fault.message[:120]}"
     if not response.ok:

@@ -309,10 +309,6 @@ def _uuid(rng: Random) -> str:
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
 
 
-def _phone(rng: Random) -> str:
-    return f"+{rng.randrange(1, 99)} {rng.randrange(100, 999)} 555 {rng.randrange(1000, 9999)}"
-
-
 _MAKERS: dict[str, Callable[[str, Random, Scene], str]] = {
     "id": _identifier,
     "uuid": lambda name, rng, scene: _uuid(rng),
@@ -320,7 +316,9 @@ _MAKERS: dict[str, Callable[[str, Random, Scene], str]] = {
     "date": lambda name, rng, scene: _moment(name, rng, scene).strftime("%Y-%m-%d"),
     "time": lambda name, rng, scene: _moment(name, rng, scene).strftime("%H:%M"),
     "datetime": lambda name, rng, scene: _moment(name, rng, scene).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    "phone": lambda name, rng, scene: _phone(rng),
+    "phone": lambda name, rng, scene: (
+        f"+{rng.randrange(1, 99)} {rng.randrange(100, 999)} 555 {rng.randrange(1000, 9999)}"
+    ),
     "ip": lambda name, rng, scene: f"10.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}",
     "host": lambda name, rng, scene: f"{rng.choice(WORDS['noun'])}.example.com",
     "url": lambda name, rng, scene: f"https://{rng.choice(WORDS['noun'])}.example.com/{rng.choice(WORDS['tag'])}",

@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 
 from carg.edits import list_sites
 from carg.loosening import list_edits
-from carg.records import FAULT_ORDER, Tool
+from carg.records import Tool
 from carg.schemas import faults, is_valid
 from carg.siblings import (
     FAULTS,
     collect_lexicon,
-    list_faults,
     lookalike_call,
     loosen_tool,
     shuffle_keys,
@@ -139,12 +138,6 @@ def test_no_place_means_no_sibling() -> None:
 
     assert [sibling_call(open_schema, fault, Random(1), lexicon=LEXICON) for fault in FAULTS] == [None] * 6
     assert sibling_call(open_schema | {"required": ["q"]}, "schema.missing", Random(1), also="schema.enum") is None
-    assert list_faults(open_schema, Random(1), LEXICON) == []
-
-
-def test_the_classes_that_a_schema_offers_are_listed() -> None:
-    """All six here, in FAULT_ORDER."""
-    assert list_faults(BOOKING, Random(1), LEXICON) == [fault for fault in FAULT_ORDER if fault in FAULTS]
 
 
 def test_references_are_edited_in_place() -> None:
