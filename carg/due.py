@@ -16,7 +16,7 @@ from carg.config import STAGES, Asking, Config
 from carg.console import Screen
 from carg.errors import TryLater
 from carg.ledger import read_run, sum_up
-from carg.pipeline import Made, OnCount, check_failures, expand, filter_sessions, generate
+from carg.pipeline import Made, OnCount, check_failures, check_missing, expand, filter_sessions, generate
 from carg.records import digest
 from carg.store import is_done, locked, read_manifest, set_aside, unfinish, write_manifest
 
@@ -62,11 +62,13 @@ def run_due(config: Config, screen: Screen, *, retry_failed: bool = False, fresh
     """Each stage of the config when it is done, in order; `fresh` sets the whole run aside first.
 
     Raises TryLater when another call is at work, the time is up or a budget is spent; TooManyFailures after a stage in
-    which too many slots failed, on every call until --retry-failed mends it or max-failed allows it.
+    which too many slots failed, on every call until --retry-failed mends it or max-failed allows it; and at the end,
+    when tools are missing: the later stages make the best of those that are there.
     """
     minutes = config.run.minutes
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     visit = Visit(config, screen, until, retry_failed)
+    done: list[Made] = []
     if fresh and config.folder.exists():
         with locked(config.folder, LOCK), locked(config.folder):
             screen.note(f"the old run is {set_aside(config.folder)} now")
@@ -77,8 +79,11 @@ def run_due(config: Config, screen: Screen, *, retry_failed: bool = False, fresh
                 continue
             made = _STAGES[stage](visit)
             yield made
+            done.append(made)
             if stage in ("expand", "generate"):
                 check_failures(made, settings.asking.max_failed)
+        for made in done:
+            check_missing(made)
 
 
 def _expand(visit: Visit) -> Made:

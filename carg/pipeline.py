@@ -61,6 +61,10 @@ def check_failures(made: Made, max_failed: float) -> None:
             f"{made.stage}: {failed} of {requested} slots failed, more than --max-failed {max_failed:g} allows",
             f"see why in {made.stage}/slots.jsonl; then --retry-failed tries them again, or raise --max-failed",
         )
+
+
+def check_missing(made: Made) -> None:
+    """Raises TooManyFailures when fewer tools were made than were asked for; those that are there are sound."""
     if missing := made.counts.get("missing"):
         raise TooManyFailures(
             f"{made.stage}: {missing:,} tools are missing after {made.slots['candidates']:,} candidates",

@@ -19,9 +19,12 @@ from carg.asking import Ask
 from carg.backends import open_backend
 from carg.checks import judge_scene, judge_tool, read_scene
 from carg.checks.corpus import near_duplicates, sign_tool
+from carg.config import Asking, Config, ExpandSettings, GenerateSettings, RunSettings
+from carg.console import Screen
 from carg.domains import Seed
+from carg.due import run_due
 from carg.errors import ReplyError, TooManyFailures
-from carg.pipeline import check_failures, expand
+from carg.pipeline import check_missing, expand
 from carg.records import Definition, Instance, Json, Query, Session, Tool
 from carg.scene import Scene
 from carg.schemas import is_valid
@@ -102,7 +105,7 @@ def test_a_model_that_knows_few_tools_ends_with_what_is_missing(server: Loopback
 
     assert done.counts == {"tools": 1, "instances": 1, "missing": 29}
     with pytest.raises(TooManyFailures, match="29 tools are missing after") as caught:
-        check_failures(done, 1.0)
+        check_missing(done)
     assert caught.value.exit_code == 3
     assert "refused-00000.jsonl" in caught.value.hint
 
@@ -348,3 +351,24 @@ def test_a_goal_is_said_once(server: Loopback, tmp_path: Path) -> None:
     assert all(goals)
     assert told[True] >= len(goals)
     assert told[False] > told[True]
+
+
+def test_a_run_goes_on_with_the_tools_that_are_there(server: Loopback, tmp_path: Path) -> None:
+    """Under `carg run` missing tools end the visit with exit 3, after the later stages have used what was made."""
+    right = Demanding(spoil=False)
+
+    def same(messages: list[Json]) -> Json:
+        value = right(messages)
+        return {"tools": [ONE]} if isinstance(value, dict) and "tools" in value else value
+
+    server.answer = same
+    asking = Asking("m", api_base=server.url, width=4)
+    config = Config(
+        RunSettings(folder=str(tmp_path)),
+        ExpandSettings(domains=("beekeeping",), tools=9, asking=asking),
+        GenerateSettings(exchanges=6, asking=asking),
+    )
+
+    with pytest.raises(TooManyFailures, match="8 tools are missing"):
+        list(run_due(config, Screen(quiet=True)))
+    assert (tmp_path / "generate" / "generate.manifest.json").exists()

@@ -21,7 +21,7 @@ from carg.options import (
 
 
 def _show(screen: Screen, made: Any, next_step: str, max_failed: float = 1.0) -> None:
-    from carg.pipeline import check_failures, told
+    from carg.pipeline import check_failures, check_missing, told
 
     if screen.as_json:
         screen.json(told(made))
@@ -33,6 +33,7 @@ def _show(screen: Screen, made: Any, next_step: str, max_failed: float = 1.0) ->
             screen.table("of these", ("what", "count"), parts)
         screen.note(f"digest {made.digest[:16]}; next: {next_step}")
     check_failures(made, max_failed)
+    check_missing(made)
 
 
 @click.command()
