@@ -26,15 +26,16 @@ from carg.stages.by_world import draw_instances, make_sessions, neutral_surface
 from carg.world.definitions import tool_record
 from carg.world.load import load_world
 from carg.world.model import World
-from carg.world.replay import service_of
+from carg.world.replay import service_of, world_of
 
 MEMORY_WORLDS = 4
 """The memory of few worlds is measured: all of them would be held twice over the budget of small machines."""
 
 
 def load_worlds() -> list[World]:
-    """Every world among the domains."""
-    return [load_world(seed.path) for seed in list_seeds() if seed.has_world]
+    """Every world among the domains, where the services find it."""
+    loaded = [load_world(seed.path) for seed in list_seeds() if seed.has_world]
+    return [world_of(world.name, world.digest) for world in loaded]
 
 
 def instances_of(world: World, n_instances: int) -> list[Instance]:

@@ -23,6 +23,7 @@ _PLACEHOLDER_VALUES = frozenset({"string", "foo", "foobar", "foo/bar", "foo bar"
 _TEMPLATE = re.compile(
     r"<\|[\w ]{2,30}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?think>|\A\s*```|<｜[^｜]{2,30}｜>"
 )
+_TEMPLATE_HINTS: tuple[str, ...] = ("<|", "s>", "inst]", "_of_turn>", "think>", "```", "<｜")
 _REFUSAL = re.compile(
     r"\bas an? (?:AI|language model|assistant)\b|\bI(?:'m| am) (?:sorry|unable|not able)\b"
     r"|\bI (?:cannot|can't|can not)\b|\bI do(?:n't| not) have (?:access|the ability|real)",
@@ -71,7 +72,7 @@ def placeholders(turn: Turn) -> str | None:
 @check()
 def template_tokens(turn: Turn) -> str | None:
     """No marks of a chat template, no fence around the answer: <|im_end|>, [INST], <think>, ```."""
-    return _search(_TEMPLATE, turn, "template mark")
+    return _search(_TEMPLATE, turn, "template mark", _TEMPLATE_HINTS)
 
 
 @check(recorded=False)
@@ -145,5 +146,4 @@ def _search(pattern: re.Pattern[str], turn: Turn, what: str, hints: tuple[str, .
 
 
 def _hints(text: str, hints: tuple[str, ...]) -> bool:
-    lower = text.lower()
-    return any(hint in lower for hint in hints)
+    return any(map(text.lower().__contains__, hints))  # A generator would take longer than the search.
