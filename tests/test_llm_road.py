@@ -25,6 +25,7 @@ from loopback import KEY, Loopback, all_tools, answer, serve
 
 from carg.asking import Budget
 from carg.checks import judge_scene, judge_tool, read_scene
+from carg.config import Asking
 from carg.domains import Seed
 from carg.errors import ConfigError, RecordError, TryLater
 from carg.prompts import prompt_names
@@ -32,7 +33,7 @@ from carg.records import Definition, ErrorSpec, Exchange, Instance, Json, Op, Se
 from carg.scene import Scene
 from carg.schemas import faults
 from carg.stages.answer import answer_schema, model_referees
-from carg.stages.by_model import Report, Road, generate_by_model
+from carg.stages.by_model import Report, Road, generate_by_model, road_of
 from carg.stages.candidates import Known, close_schema, make_tool, tool_complaint
 from carg.stages.forecast import forecast_road, price_of
 from carg.stages.telling import invented_in, spellings
@@ -295,6 +296,23 @@ def test_models_share_the_slots_by_their_names(server: Loopback, tmp_path: Path)
     assert 0 < picked["other"] < 20
     with pytest.raises(ConfigError, match="shares"):
         expand(server, tmp_path / "b", shares={"other": 1.5})
+
+
+def test_each_model_may_have_a_server_of_its_own(server: Loopback, tmp_path: Path) -> None:
+    """MODEL@URL=SHARE: each server answers its slots; addresses are no part of journal, ledger or fingerprint."""
+    server.answer = Demanding(spoil=False)
+    with serve() as other:
+        other.answer = Demanding(spoil=False)
+        backend = f"a@{server.url}=0.5,b@{other.url}=0.5"
+        two = road_of(Asking(backend=backend, width=8, timeout=5.0), 0)
+        report = asyncio.run(expand_by_model(tmp_path, [seed_of(f"d{n}") for n in range(10)], 20, two))
+        paid = server.n_paid, other.n_paid
+
+    assert report.records["tools"] == 20
+    assert min(paid) > 0
+    assert {name.partition(", ")[2] for name in report.asking} == {"a", "b"}
+    assert two.fingerprint == road_of(Asking(backend="b@http://x=0.5,a@http://y:1=0.5"), 0).fingerprint
+    assert b"127.0.0.1" not in (tmp_path / "replies.jsonl").read_bytes()
 
 
 @pytest.mark.filterwarnings(r"ignore::UserWarning:pydantic\.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,40 @@ def test_a_full_disk_is_a_store_error_with_a_hint() -> None:
     os.close(journal._fd)
 
     assert "disk is full" in caught.value.hint
+
+
+def test_appending_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one sync is under way others are not begun; closing waits, and syncs what came since."""
+    go, synced = threading.Event(), []
+
+    def slow(fd: int) -> None:
+        go.wait(10)
+        synced.append(os.fstat(fd).st_size)
+
+    monkeypatch.setattr(store.os, "fdatasync", slow)
+    with store.Journal(tmp_path / "j.jsonl") as journal:
+        for number in range(3 * store.SYNC_EVERY_RECORDS):
+            journal.append({"n": number})
+        assert synced == []
+        go.set()
+
+    assert len(synced) == 2
+    assert synced[-1] == (tmp_path / "j.jsonl").stat().st_size
+
+
+def test_a_sync_that_fails_is_told_by_the_next_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it failed aside: what cannot be kept must not be paid for."""
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(store.os, "fdatasync", fail)
+    journal = store.Journal(tmp_path / "j.jsonl")
+    with pytest.raises(StoreError, match="append"):
+        for number in range(100_000):
+            journal.append({"n": number})
+    journal._disk.shutdown()
+    os.close(journal._fd)
 
 
 def test_a_journal_over_a_limit_keeps_all_that_was_there(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ SAMPLINGS: tuple[dict[str, Any], ...] = (
     {},
     {"temperature": 0.5, "max_tokens": 777},
     {"reasoning_effort": "low"},
+    {"seed": 3, "top_k": 5, "stop": ["a"]},
     {"temperature": 1, "max_tokens": 5000, "reasoning_effort": "medium", "top_p": 0.9},
 )
 ANSWERS: tuple[dict[str, Any], ...] = (
@@ -160,7 +161,7 @@ def test_the_same_request_leaves_and_the_same_reply_is_read(name: str, post: Pos
     requests = [
         Request("calls", "d", (MESSAGES[0], {"role": "user", "content": f"{number}"}), schema, sampling)
         for sampling in SAMPLINGS
-        for number, schema in enumerate((None, *SCHEMAS))
+        for number, schema in enumerate((None, *SCHEMAS, None))
     ]
 
     replies = asyncio.run(both(*opened(name), post, requests))
@@ -169,3 +170,50 @@ def test_the_same_request_leaves_and_the_same_reply_is_read(name: str, post: Pos
     assert [ours for _, ours in replies] == [theirs for theirs, _ in replies]
     assert len(post.seen) == 2 * len(requests)
     assert {value for _, headers, _ in post.seen for key, value in headers.items() if "key" in key} <= {KEY}
+
+
+def test_the_price_of_cached_tokens_is_another() -> None:
+    """What the map says of a cache is heeded; plain tokens cost their rate, at any number."""
+    chat = Chat("openai/gpt-4o-mini")
+    plain = {"prompt_tokens": 1000, "completion_tokens": 100}
+    full, cached = (
+        chat.prices.cost({**plain, **more}) for more in ({}, {"prompt_tokens_details": {"cached_tokens": 1000}})
+    )
+
+    assert full == pytest.approx(1000 * 0.15e-6 + 100 * 0.6e-6)
+    assert cached == pytest.approx(1000 * 0.075e-6 + 100 * 0.6e-6)
+    assert Chat("hosted_vllm/mine").prices.cost(plain) is None
+
+
+def test_a_translation_that_fails_goes_by_litellm(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever litellm's own code raises: the same request leaves, by `acompletion`."""
+    chat, fast = opened("openai/gpt-4o-mini")
+    request = Request("calls", "d", MESSAGES)
+    ((theirs, ours),) = asyncio.run(both(chat, fast, post, [request]))
+    fast._letters.clear()
+    monkeypatch.setattr(fast, "_translate", lambda *_: 1 / 0)
+
+    again = asyncio.run(fast.complete(request))
+
+    assert again == ours == theirs
+    assert post.seen[2] == post.seen[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [
+        ("openai/gpt-4o-mini", {"CARG_LITELLM": "full"}),
+        ("openai/gpt-4o-mini", {"OPENAI_API_KEY": ""}),
+        ("openai/o1-pro", {}),
+        ("gemini/gemini-2.5-flash", {}),
+        ("hosted_vllm/m", {"HOSTED_VLLM_API_BASE": ""}),
+    ],
+)
+def test_what_is_not_proved_goes_by_litellm(
+    name: str, variables: dict[str, str], post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On demand, without a key or an address, models of another protocol, other providers."""
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+
+    assert translated(Chat(name), Pace()) is None
