@@ -148,13 +148,13 @@ def test_varlen_kernel_of_any_version_is_called_rightly(
     kernel.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     monkeypatch.setattr(varlen, "varlen_attn", kernel)
     query, key, value = torch.randn(12, 4, 8), torch.randn(12, 2, 8), torch.randn(12, 2, 8)
-    seams = attention.find_seams([5, 7], torch.device("cpu"), longest=8, n_slots=4)
+    seams = attention.find_seams([5, 7], longest=8, n_slots=4)
 
     rows = [part.transpose(0, 1)[None] for part in (query, key, value)]
     found = attention.find_kernel()
     got, _ = attention.attend(torch.nn.Module(), *rows, None, scaling=0.25, seams=seams, kernel=found)
 
-    plain = attention.find_seams([5, 7], torch.device("cpu"), longest=8)
+    plain = attention.find_seams([5, 7], longest=8)
     want, _ = attention.attend(torch.nn.Module(), *rows, None, scaling=0.25, seams=plain, kernel=found)
     assert (seams.lengths, seams.ends.tolist()) == ([], [0, 5, 12, 12, 12])
     assert torch.allclose(got, want, atol=1e-6)

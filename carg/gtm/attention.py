@@ -26,16 +26,16 @@ class Seams(NamedTuple):
     lengths: list[int]
     """Empty where one kernel serves the row: a compiled layer that saw them would be compiled for each row anew."""
     ends: Tensor
-    """(n + 1,) int32 on the device of the model: 0 and the ends; the last is repeated up to a fixed length."""
+    """(n + 1,) int32, on the device of the model: 0 and the ends; the last is repeated up to a fixed length."""
     longest: int
     """No document is longer; constant over a run, for it shapes the compiled kernel."""
 
 
-def find_seams(lengths: Sequence[int], device: torch.device, *, longest: int, n_slots: int = 0) -> Seams:
+def find_seams(lengths: Sequence[int], *, longest: int, n_slots: int = 0) -> Seams:
     """The seams of documents of these lengths; `n_slots` above 0 makes room for so many, that no shape ever changes."""
     ends = [0, *accumulate(lengths)]
     ends += ends[-1:] * (n_slots + 1 - len(ends))
-    return Seams([] if n_slots else list(lengths), torch.tensor(ends, dtype=torch.int32, device=device), longest)
+    return Seams([] if n_slots else list(lengths), torch.tensor(ends, dtype=torch.int32), longest)
 
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Seams, float], Tensor]

@@ -124,17 +124,23 @@ class Learner(nn.Module):
         hidden = self.hidden(row, longest=longest, n_slots=n_slots)
         head: Tensor = self.model.get_output_embeddings().weight  # type: ignore[operator]
         parts = (row.select, row.targets, row.weights)
-        select, targets, weights = (torch.from_numpy(part).to(head.device) for part in parts)
+        select, targets, weights = (send(torch.from_numpy(part), head.device) for part in parts)
         return score_positions(hidden[0, select], head, targets, weights)
 
     def hidden(self, row: Packed, *, longest: int, n_slots: int = 0) -> Tensor:
         """The last hidden states of a row, (1, tokens, hidden)."""
         device = next(self.model.parameters()).device
-        ids, positions = (torch.from_numpy(part).to(device).unsqueeze(0) for part in (row.ids, row.positions))
-        seams = attention.find_seams(row.lengths, device, longest=longest, n_slots=n_slots)
+        ids, positions = (send(torch.from_numpy(part), device).unsqueeze(0) for part in (row.ids, row.positions))
+        seams = attention.find_seams(row.lengths, longest=longest, n_slots=n_slots)
+        seams = seams._replace(ends=send(seams.ends, device))
         trunk = self.model.get_decoder()  # type: ignore[operator]
         states: Tensor = trunk(input_ids=ids, position_ids=positions, use_cache=False, seams=seams).last_hidden_state
         return states
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; a GPU gets it without anybody waiting for its work so far."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def score_positions(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, *, chunk: int = 0) -> Score:
@@ -142,7 +148,7 @@ def score_positions(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tens
 
     Targets and weights are (positions,); a weight of 1 says "supervised".
     """
-    chunk = chunk or CHUNK[hidden.device.type]
+    chunk = chunk or CHUNK.get(hidden.device.type, CHUNK["cpu"])
     return Score(*_ChunkedLoss.apply(hidden, head, targets, weights, chunk))  # type: ignore[no-untyped-call]
 
 
@@ -171,7 +177,7 @@ class _ChunkedLoss(torch.autograd.Function):
             logs = logits.log_softmax(dim=1)
             losses = -logs.gather(1, true[:, None])[:, 0]
             objective += (losses * weight).sum()
-            loss += losses[counts].sum()
+            loss += losses.where(counts, 0.0).sum()  # a mask as an index would make a GPU wait
             slope = logs.exp_()
             slope[torch.arange(len(true), device=true.device), true] -= 1.0
             slope = slope.mul_(weight[:, None]).to(compute)
