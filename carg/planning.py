@@ -84,10 +84,10 @@ def _forecast(
 
 
 def _row(line: Any, asking: Asking) -> tuple[Any, ...]:
-    sure = f"measured on {line.n_measured:,} replies: " if line.n_measured else "estimate: "
+    sure = f"{line.n_measured:,} replies" if line.n_measured else "estimate"
     minutes = line.minutes(asking.width, asking.rpm, asking.tpm)
     counts = (line.calls, line.tokens_in, line.tokens_out, line.cost, minutes)
-    return line.stage, line.prompt, line.model, *counts, f"{sure}within a factor of {line.spread:.2g}"
+    return line.stage, line.prompt, line.model, *counts, f"{sure}, factor {line.spread:.2g}"
 
 
 def show_status(screen: Screen, run: Path) -> None:

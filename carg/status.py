@@ -45,12 +45,14 @@ def _stage(run: Path, stage: str) -> StageStatus:
     found = read_manifest(folder, stage) if done else {}
     has_own = folder != run
     begun = {"filter": run / "parts", "finetune": run / "model"}.get(stage, folder)
+    counts = found.get("counts", {})
+    shown = [name for name in counts if "/" not in name or name.startswith("rows/")]
     spent = sum_up(read_spent(folder)) if has_own else sum_up(())
     journal = folder / JOURNAL
     return StageStatus(
         stage=stage,
         state="done" if done else "begun" if begun.exists() else "not begun",
-        counts={name: count for name, count in found.get("counts", {}).items() if "/" not in name},
+        counts={name.replace("rows/", "rows "): count for name, count in counts.items() if name in shown},
         digest=str(found.get("digest", "")),
         parts=sum(1 for _ in (begun if stage == "filter" else folder).glob("[cst]*-[0-9]*.jsonl"))
         if begun.exists()

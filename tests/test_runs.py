@@ -278,7 +278,7 @@ def test_failed_slots_are_tried_again(
     server: Loopback, seeds: Path, tmp_path: Path, carg: Carg, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a bad day --retry-failed makes what was asked for; trouble of the server leaves no trace in the digest."""
-    monkeypatch.setattr("carg.asking._backoff", lambda _state: 0.0)
+    monkeypatch.setattr("carg.asking.LONGEST_PAUSE_S", 0.0)
     monkeypatch.setattr("carg.asking.FIRST_SILENT_CALLS", 1000)
     monkeypatch.setattr("carg.asking.SILENT_CALLS", 1000)
     server.shares = {trouble: 1.0}
@@ -690,11 +690,8 @@ def test_sigterm_is_a_clean_stop(
 # What is due, and what is refused -------------------------------------------------------------------------------------
 
 
-def test_more_tools_make_generate_due(
-    server: Loopback, seeds: Path, tmp_path: Path, carg: Carg, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_tools_make_generate_due(server: Loopback, seeds: Path, tmp_path: Path, carg: Carg) -> None:
     """--retry-failed on expand: the next visit pays for the new tools alone, and ends as if nothing had failed."""
-    monkeypatch.setattr("carg.asking._backoff", lambda _state: 0.0)
     ill = server.answer
     server.answer = lambda messages: ill(messages) if "Keeping" not in str(messages) else {"weather": "fine"}
     config = write_config(tmp_path, server, expand="max-failed = 1.0\n")
