@@ -117,13 +117,15 @@ def _told(asking: Asking) -> dict[str, Json]:
 
 
 def _summary(items: Sequence[Item], verdicts: Sequence[Verdict], answers: Answers) -> dict[str, Any]:
+    groups = {**_groups(items), "answered": [at for at, item in enumerate(items) if item.id in answers.said]}
     complaints = Counter(name for verdict in verdicts for name in verdict.complaints)
     return {
-        "unanswered": sum(item.id not in answers.said for item in items),
+        "unanswered": len(answers.failed),
+        "why_unanswered": next(iter(answers.failed.values()), None),
         "speed": _speed(answers),
         "paid": answers.paid and asdict(answers.paid),
         "complaints": dict(sorted(complaints.items())),
-        "measures": {name: _estimates(items, verdicts, places) for name, places in _groups(items).items()},
+        "measures": {name: _estimates(items, verdicts, places) for name, places in groups.items()},
     }
 
 
@@ -172,6 +174,7 @@ def _write_verdicts(path: Path, items: Sequence[Item], answers: Answers, verdict
             "call": item.messages[-1]["content"],
             "true": item.exchange.response.text,
             "said": answers.said[item.id].text if item.id in answers.said else None,
+            "failed": answers.failed.get(item.id),
             "invented": item.invented,
             "scores": verdict.scores,
             "complaints": verdict.complaints,

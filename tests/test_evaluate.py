@@ -342,6 +342,7 @@ def test_one_service_gives_no_interval() -> None:
     found = estimate([{"facts": (3.0, 4.0)}, {"facts": (1.0, 4.0)}, {"truth": (1.0, 1.0)}], ["a", "a", "b"])
 
     assert (found["facts"].value, found["facts"].n, found["facts"].low) == (0.5, 8, None)
+    assert estimate([], []) == {}
 
 
 def test_differences_are_on_the_same_draws() -> None:
@@ -422,10 +423,10 @@ def test_a_model_is_asked_the_row_and_paid_once(
     assert server.n_paid == n
 
 
-def test_calls_without_an_answer_are_counted_and_wrong(
+def test_cut_answers_are_judged_as_they_are(
     made: Path, items: list[Item], carg: Carg, tmp_path: Path, server: Loopback
 ) -> None:
-    """Cut answers are judged as they are; a model that is not there ends everything."""
+    """And a model that is not there ends everything."""
     know(server, items)
     server.shares = {"length": 0.3}
     words = ("-b", "m", "--api-base", server.url, "--split", "test_tools")
@@ -514,18 +515,19 @@ def test_an_empty_split_and_a_world_where_there_is_none(made: Path, carg: Carg, 
     assert code == 1 and "--split validation" in err
 
 
-def test_a_local_model_answers_under_the_grammar_of_its_tools(
-    made: Path, items: list[Item], carg: Carg, tmp_path: Path
-) -> None:
-    """A model of random weights keeps the form where answers are JSON of shown returns, and says nothing right."""
+def test_a_local_model_answers_what_fits_its_context(made: Path, items: list[Item], carg: Carg, tmp_path: Path) -> None:
+    """Random weights say nothing right; a context too short for any call leaves all unanswered, and says why."""
     pytest.importorskip("torch")
     from gtm_shards import save_base
 
-    model = save_base(tmp_path / "model", context=16_384, loudness=20.0)
-    words = ("-b", f"gtm:{model}", "--split", "test_tools", "--limit", 1, "--sampling", "max_tokens=16")
+    wide, narrow = (f"gtm:{save_base(tmp_path / str(size), context=size, loudness=20.0)}" for size in (16_384, 600))
+    words = ("-b", wide, "-b", narrow, "--split", "test_tools", "--limit", 1, "--sampling", "max_tokens=16")
     code, report, _ = evaluate(carg, made, tmp_path / "e.json", *words)
-    found = report["backends"][f"gtm:{model}"]
+    found, left = report["backends"][wide], report["backends"][narrow]
+    n = report["sizes"]["test_tools"]["items"]
 
     assert code == 0
     assert found["unanswered"] == 0 and found["paid"]["tokens_out"] > 0
-    assert found["measures"]["all"]["truth"]["value"] < 0.5
+    assert found["measures"]["answered"]["truth"]["value"] < 0.5
+    assert left["unanswered"] == n and "no room" in left["why_unanswered"]
+    assert left["measures"]["all"]["truth"]["value"] == 0 and left["measures"]["answered"] == {}

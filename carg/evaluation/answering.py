@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from carg.asking import Ask, Budget
@@ -42,6 +42,8 @@ class Answers:
     width: int = 1
     paid: Spent | None = None
     """What all visits took for these and other answers of the backend; None for controls."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Why there is no answer."""
 
 
 async def ask_model(
@@ -53,7 +55,7 @@ async def ask_model(
     asked = _by_length(items)
     name = f"{backend} {_stamp(Path(backend[4:]))}" if is_local else f"{backend} {asking.api_base or ''}".strip()
     place = folder / slug(backend)
-    said: dict[str, Said] = {}
+    said, failed = dict[str, Said](), dict[str, str]()
     began = time.perf_counter()
     pace = Pace(asking.rpm, asking.tpm)
     async with open_backend(backend, api_base=asking.api_base, pace=pace) as opened:
@@ -75,7 +77,8 @@ async def ask_model(
                     text = await ask.text(PROMPT, item.messages)
                 except ReplyError as fault:
                     text = fault.text
-                except BackendError:
+                except BackendError as fault:
+                    failed[item.id] = fault.message
                     return
                 said[item.id] = Said(text, clock.seconds.get(_key(item.messages)))
                 on_count(1)
@@ -86,7 +89,7 @@ async def ask_model(
         raise told
     if faults:
         raise BackendError(f"{backend}: {type(faults[0]).__name__}: {faults[0]}") from faults[0]
-    return Answers(said, time.perf_counter() - began, width, sum_up(read_spent(place)))
+    return Answers(said, time.perf_counter() - began, width, sum_up(read_spent(place)), failed)
 
 
 class _Clock:

@@ -28,8 +28,10 @@ class Estimate:
 
 
 def estimate(scores: Sequence[Scores], instances: Sequence[str]) -> dict[str, Estimate]:
-    """Each measure over these answers, in the order of first use; `instances` says of which service each was."""
-    made = {}
+    """Each measure over these answers, none of none; `instances` says of which service each was."""
+    made: dict[str, Estimate] = {}
+    if not scores:
+        return made
     for name, ratio in _ratios(scores, instances).items():
         made[name] = Estimate(round(ratio.value, 4), ratio.n, *_bounds(ratio.drawn, ratio.n_instances))
     return made

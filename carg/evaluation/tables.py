@@ -14,7 +14,7 @@ def show_report(report: Mapping[str, Any]) -> list[Table]:
     """The report as tables: shares in per cent of each backend and split; with --compare, differences."""
     parts = ["all", *report["sizes"]] if len(report["sizes"]) > 1 else list(report["sizes"])
     rows = [
-        (backend, part, measures[part]["exact"]["n"], *(_percent(measures[part].get(name)) for name in COLUMNS))
+        (_short(backend), part, measures[part]["exact"]["n"], *(_percent(measures[part].get(name)) for name in COLUMNS))
         for part in parts
         for backend, measures in ((name, found["measures"]) for name, found in report["backends"].items())
     ]
@@ -28,21 +28,37 @@ def _sureness(report: Mapping[str, Any], parts: Sequence[str]) -> Table:
     rows = []
     for backend, found in report["backends"].items():
         took = (found["speed"].get(name) for name in ("p50_s", "p95_s", "calls_per_s"))
-        sure = (_interval(found["measures"][part]["truth"]) for part in parts)
-        rows.append((backend, *sure, found["unanswered"], *took))
-    heads = ("backend", *(f"truth, {part}" for part in parts), "unanswered", "p50 s", "p95 s", "calls/s")
-    return Table("How sure (95 %), and how fast", heads, tuple(rows), f"Intervals: {report['intervals']}.")
+        sure = (_interval(found["measures"][part].get("truth")) for part in (*parts, "answered"))
+        rows.append((_short(backend), *sure, found["unanswered"], *took))
+    heads = ("backend", *(f"truth, {part}" for part in (*parts, "answered")), "unanswered", "p50 s", "p95 s", "calls/s")
+    missing = [
+        f"{_short(backend)}, unanswered: {found['why_unanswered']}"
+        for backend, found in report["backends"].items()
+        if found["unanswered"]
+    ]
+    notes = "\n".join([f"Intervals: {report['intervals']}.", *missing])
+    return Table("How sure (95 %), and how fast", heads, tuple(rows), notes)
+
+
+def _short(backend: str) -> str:
+    """The end of a long path: what tells one model from another."""
+    kind, _, folder = backend.partition(":")
+    return f"gtm:{'/'.join(folder.split('/')[-2:])}" if kind == "gtm" else backend
 
 
 def _compared(report: Mapping[str, Any], parts: Sequence[str]) -> Table:
     first = next(iter(report["backends"]))
     rows = [
-        (backend, part, *(_interval(found[part].get(name)) for name in ("recall", "false_alarms", "facts", "truth")))
+        (
+            _short(backend),
+            part,
+            *(_interval(found[part].get(name)) for name in ("recall", "false_alarms", "facts", "truth")),
+        )
         for part in parts
         for backend, found in report["differences"].items()
     ]
     heads = ("backend", "split", "recall", "false alarms", "facts", "truth")
-    return Table(f"Points above {first}, on the same items (95 %)", heads, tuple(rows))
+    return Table(f"Points above {_short(first)}, on the same items (95 %)", heads, tuple(rows))
 
 
 def _percent(found: Mapping[str, Any] | None) -> float | None:
