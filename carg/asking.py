@@ -9,11 +9,12 @@ killed run pays again at most the calls in flight. Many questions at a time are 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from weakref import WeakValueDictionary
+
+import tenacity
 
 from carg.backends import Backend, Reply, Request
 from carg.errors import BackendError, CargError, ConfigError, RateLimited, ReplyError, TryLater
@@ -27,8 +28,6 @@ MAX_REPAIRS = 2
 """A model that fails a third time at the same question fails a fourth time too; the record is given up."""
 LONGEST_WAIT_S = 300.0
 """A server that asks for a longer pause than this ends the run with TryLater: cron comes again."""
-LONGEST_PAUSE_S = 30.0
-"""Between tries, where the server names no time."""
 STEP_S = 5.0
 SILENT_CALLS = 20
 """So many calls in a row without an answer, each after all its tries, mean that the server is down."""
@@ -176,15 +175,15 @@ class Ask:
 
     async def _insist(self, request: Request, key: str, attempt: int, counts: Counts) -> Reply:
         """A paid reply, after as many tries as it takes and `tries` allows."""
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(self.tries),
+            wait=_pause,
+            retry=tenacity.retry_if_exception(lambda fault: isinstance(fault, BackendError) and fault.retryable),
+            sleep=self._rest,
+            reraise=True,
+        )
         try:
-            for number in range(1, self.tries):
-                try:
-                    return await self._pay(request, key, attempt, counts)
-                except BackendError as fault:
-                    if not fault.retryable:
-                        raise
-                    await self._rest(_pause(fault, number))
-            return await self._pay(request, key, attempt, counts)
+            return await retrying(self._pay, request, key, attempt, counts)
         except BackendError as fault:
             counts.failed += 1
             self._note_silence(fault)
@@ -305,7 +304,11 @@ def _entry(key: str, request: Request, reply: Reply, attempt: int) -> dict[str, 
     }
 
 
-def _pause(fault: BackendError, number: int) -> float:
-    """Seconds before the next try: what the server asked for, else a random time below a bound that doubles."""
-    asked = fault.retry_after_s
-    return random.uniform(0, min(LONGEST_PAUSE_S, 2 ** (number - 2))) if asked is None else asked
+_backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    """Seconds before the next try: what the server asked for, else a random one that doubles in its bound."""
+    fault = state.outcome.exception() if state.outcome else None
+    asked = fault.retry_after_s if isinstance(fault, BackendError) else None
+    return _backoff(state) if asked is None else asked

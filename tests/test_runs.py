@@ -278,7 +278,7 @@ def test_failed_slots_are_tried_again(
     server: Loopback, seeds: Path, tmp_path: Path, carg: Carg, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a bad day --retry-failed makes what was asked for; trouble of the server leaves no trace in the digest."""
-    monkeypatch.setattr("carg.asking.LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr("carg.asking._backoff", lambda _state: 0.0)
     monkeypatch.setattr("carg.asking.FIRST_SILENT_CALLS", 1000)
     monkeypatch.setattr("carg.asking.SILENT_CALLS", 1000)
     server.shares = {trouble: 1.0}
