@@ -141,6 +141,8 @@ def due_records(setting: Setting, state: State, operation: Operation) -> list[st
     resource = setting.world.resources[operation.subject]
     table, life = state.tables[resource.name], resource.life if operation.moves_from else None
     able = [key for key, record in table.items() if record[life] in operation.moves_from] if life else table
+    if not able:
+        return []
     frame, found = Frame(state.tables), []
     low, high = operation.due.days
     values = {**setting.base, "now": state.now, "today": state.now // DAY_S}
