@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,16 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--max-new-tokens", type=int, default=200)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, help="where the figures go, too")
+    parser.add_argument("--json", type=Path, help="where the figures go, too; those that it holds are not taken anew")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         run = options.run or make_run(Path(home) / "run")
-        speeds = []
+        speeds = [Speed(**told) for told in json.loads(options.json.read_text())] if is_file(options.json) else []
         print("batch  prefix  grammar  exchanges/s  tokens/s  exchanges/CPU-s  prompt read  cut")
-        for speed in measure(run, options.model or run / "model", options):
+        for speed in measure(run, options.model or run / "model", options, speeds):
             speeds.append(speed)
+            if options.json:
+                options.json.write_text(json.dumps([asdict(one) for one in speeds], indent=1))
             shown = ("yes" if speed.prefix else "no", "yes" if speed.grammar else "no")
             print(
                 f"{speed.batch:>5}  {shown[0]:>6}  {shown[1]:>7}  {speed.exchanges_per_s:>11.2f}  "
@@ -63,8 +65,11 @@ def main() -> None:
                 f"{speed.cut_share:.0%}",
                 flush=True,
             )
-        if options.json:
-            options.json.write_text(json.dumps([asdict(speed) for speed in speeds], indent=1))
+
+
+def is_file(path: Path | None) -> bool:
+    """Whether a file was named and is there."""
+    return path is not None and path.exists()
 
 
 def make_run(run: Path) -> Path:
@@ -82,8 +87,9 @@ def make_run(run: Path) -> Path:
     return run
 
 
-def measure(run: Path, model: Path, options: Any) -> Iterator[Speed]:
-    """Each setting on the same items."""
+def measure(run: Path, model: Path, options: Any, done: Sequence[Speed]) -> Iterator[Speed]:
+    """Each setting that is not done, on the same items."""
+    known = {(one.batch, one.prefix, one.grammar) for one in done}
     from carg.gtm import decode
     from carg.gtm.decode import Asked, complete, load_gtm
 
@@ -92,7 +98,7 @@ def measure(run: Path, model: Path, options: Any) -> Iterator[Speed]:
     for batch in options.batches:
         some = asked[: batch * options.waves]
         for keep in (0, gtm.keep):
-            for grammar in (False, True):
+            for grammar in (one for one in (False, True) if (batch, keep > 0, one) not in known):
                 wanted = some if grammar else [replace(one, schema=None) for one in some]
                 ready = replace(gtm, rows=batch, keep=keep, kept=[])
                 complete(ready, [Asked(asked[0].messages, wanted[0].schema, 2)])  # kernels and grammars warm up

@@ -103,7 +103,10 @@ def test_the_programme_goes_on_after_a_kill(tmp_path: Path) -> None:
     before = (work / "results" / "parity.json").stat().st_mtime_ns
     assert not (work / "results" / "train.json").exists()
 
-    told = subprocess.run(words, capture_output=True, text=True, check=False)
+    for _ in range(4):  # on a busy machine a visit may run out of its minutes
+        told = subprocess.run(words, capture_output=True, text=True, check=False)
+        if told.returncode != 75:
+            break
 
     assert told.returncode == 0, told.stdout + told.stderr
     assert (work / "results" / "parity.json").stat().st_mtime_ns == before

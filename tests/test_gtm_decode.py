@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -165,6 +166,16 @@ def test_sampling_follows_the_probabilities(gtm: decode.Gtm) -> None:
     assert drawn[2] == 0
     for count, share in zip(drawn, wanted.tolist(), strict=True):
         assert abs(count / 2000 - share) < 0.04
+
+
+@pytest.mark.parametrize("bits", [0, 2**24 - 1])
+def test_sampling_takes_no_token_of_probability_zero(gtm: decode.Gtm, bits: int) -> None:
+    """Not even where the drawn number lies at one of its ends."""
+    text = decode._Text(0, np.array([0]), decode.Asked([], temperature=1.0), random.Random(0), 9)
+    text.rng = SimpleNamespace(getrandbits=lambda _: bits)  # type: ignore[assignment]
+    scores = torch.tensor([[float("-inf"), 0.3, 0.1, float("-inf")]])
+
+    assert decode._choose(gtm, scores, [text], 0) == [1 if bits == 0 else 2]
 
 
 def test_sampling_depends_on_the_seed(gtm: decode.Gtm) -> None:

@@ -28,6 +28,9 @@ from carg.records import digest
 _CPU_BYTES = 2 << 30
 """Memory for keys and values on a CPU; on a GPU it is half of what is free there."""
 
+_MOST_KEPT = 262_144
+"""Tokens of kept prompts, about a hundred of them: each new prompt is compared with all."""
+
 _CPU_ROWS, _GPU_ROWS = 32, 256
 """Texts decoded together: a CPU is no faster with more, a GPU hardly."""
 
@@ -116,9 +119,8 @@ def load_gtm(folder: Path | str, *, device: str = "auto") -> Gtm:
     free = torch.cuda.mem_get_info(place)[0] // 2 if on_gpu else _CPU_BYTES
     room = free // token_bytes(model)
     rows = _GPU_ROWS if on_gpu else _CPU_ROWS
-    return Gtm(
-        model, tokenizer, place, read_vocabulary(tokenizer, model.config.vocab_size), rows, room * 3 // 4, room // 4
-    )
+    vocabulary = read_vocabulary(tokenizer, model.config.vocab_size)
+    return Gtm(model, tokenizer, place, vocabulary, rows, room * 3 // 4, min(room // 4, _MOST_KEPT))
 
 
 def answer(
