@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from carg.records import Convention, Definition, Json
-from carg.world.wording import FAILURE, PAYLOAD, SUCCESS
+from carg.world.wording import FAILURE, PAYLOAD, SHAPES, SUCCESS
 
 MOST_WORDS = 240
 """Longest message of an error, in characters."""
@@ -27,7 +27,8 @@ def answer_schema(convention: Convention, definition: Definition) -> dict[str, J
     good = definition.returns
     if envelope in PAYLOAD:
         good = _object({**_constants(SUCCESS[envelope]), PAYLOAD[envelope]: definition.returns})
-    return {"anyOf": [good, _object({**_constants(FAILURE.get(envelope, {})), **_error(factors["error_shape"])})]}
+    failed = {key: _shape(inner) for key, inner in SHAPES[factors["error_shape"]].items()}
+    return {"anyOf": [good, _object({**_constants(FAILURE.get(envelope, {})), **failed})]}
 
 
 def _constants(flags: Mapping[str, Json]) -> dict[str, Json]:
@@ -49,20 +50,20 @@ def _texts() -> dict[str, Json]:
     return {"type": "array", "items": item, "minItems": 1, "maxItems": 1}
 
 
-def _error(shape: str) -> dict[str, Json]:
-    where: Json = {"type": ["string", "null"], "maxLength": 80}
-    parts: dict[str, Json] = {"code": _text(80), "message": _text(MOST_WORDS), "field": where}
-    if shape == "code_message":
-        return {"error": _object(parts)}
-    if shape == "errors_list":
-        return {"errors": {"type": "array", "items": _object(parts), "minItems": 1, "maxItems": 1}}
-    if shape == "flat":
-        return {"error": _text(80), "message": _text(MOST_WORDS), "field": where}
-    return {
-        "type": _text(80),
-        "title": _text(80),
-        "status": {"type": "integer", "minimum": 400, "maximum": 599},
-        "detail": _text(MOST_WORDS),
-        "code": _text(80),
-        "field": where,
-    }
+_PARTS: dict[str, dict[str, Json]] = {
+    "code": _text(80),
+    "message": _text(MOST_WORDS),
+    "field": {"type": ["string", "null"], "maxLength": 80},
+    "type": _text(80),
+    "title": _text(80),
+    "status": {"type": "integer", "minimum": 400, "maximum": 599},
+}
+
+
+def _shape(shape: Json) -> dict[str, Json]:
+    """The schema of an error's shape, or of a part of it."""
+    if isinstance(shape, str):
+        return _PARTS[shape]
+    if isinstance(shape, list):
+        return {"type": "array", "items": _shape(shape[0]), "minItems": 1, "maxItems": 1}
+    return _object({key: _shape(inner) for key, inner in shape.items()})

@@ -7,7 +7,7 @@ in `directives`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -80,12 +80,15 @@ PAYLOAD = {"data": "data", "result_status": "result", "ok_flag": "payload"}
 SUCCESS: dict[str, dict[str, Json]] = {"data": {}, "result_status": {"status": "ok"}, "ok_flag": {"ok": True}}
 FAILURE: dict[str, dict[str, Json]] = {"result_status": {"status": "error"}, "ok_flag": {"ok": False}}
 """By envelope: the key of the body, and the flags beside it in successes and in errors."""
-_ERROR_KEYS = {
-    "code_message": {"error"},
-    "errors_list": {"errors"},
-    "flat": {"error", "message", "field"},
-    "problem_json": {"type", "title", "status", "detail", "code", "field"},
+_PARTS = {"code": "code", "message": "message", "field": "field"}
+SHAPES: dict[str, dict[str, Json]] = {
+    "code_message": {"error": _PARTS},
+    "errors_list": {"errors": [_PARTS]},
+    "flat": {"error": "code", "message": "message", "field": "field"},
+    "problem_json": {"type": "type", "title": "title", "status": "status", "detail": "message"}
+    | {"code": "code", "field": "field"},
 }
+"""Errors that are JSON: where each part stands. All that writes, reads or decodes an error follows this table."""
 _MCP = ("mcp_content", "structured")
 _SLOT = re.compile(r"\{(\w+)\}")
 _LINE = re.compile(r"(?:Error (?P<status>\d+) )?(?P<code>[^:\[\]]+?)(?: \[(?P<field>[^\]]*)\])?: (?P<message>.*)", re.S)
@@ -178,7 +181,9 @@ def render_error(convention: Convention, error: ToolError) -> str:
         return _write(factors, "json", {"content": [{"type": "text", "text": line}], "isError": True})
     if shape == "plain_text":
         return f"{_status_line(factors, error.status)}Error {error.status} {line}"
-    tree = {**FAILURE.get(factors["envelope"], {}), **_shape(shape, error)}
+    parts = {"code": error.code, "message": error.message, "field": error.field, "status": error.status}
+    parts |= {"type": "about:blank", "title": _PHRASES.get(error.status, "Error")}
+    tree = {**FAILURE.get(factors["envelope"], {}), **_put_parts(SHAPES[shape], parts)}
     return _status_line(factors, error.status) + _write(factors, factors["media"], _shown(factors, tree))
 
 
@@ -249,32 +254,27 @@ def _error_parts(factors: Mapping[str, Json], tree: Json) -> dict[str, Json] | N
     shape, flags = factors["error_shape"], FAILURE.get(factors["envelope"], {})
     if not isinstance(tree, dict) or shape == "plain_text" or any(tree.get(key) != flag for key, flag in flags.items()):
         return None
-    if not tree.keys() - flags.keys() <= _ERROR_KEYS[shape]:
+    if not tree.keys() - flags.keys() <= SHAPES[shape].keys():
         return None
-    parts: Json
-    if shape == "code_message":
-        parts = tree.get("error")
-    elif shape == "errors_list":
-        parts = tree["errors"][0] if isinstance(tree.get("errors"), list) and tree["errors"] else None
-    elif shape == "flat":
-        parts = {**tree, "code": tree.get("error")}
-    else:
-        parts = {**tree, "message": tree.get("detail")}
-    whole = isinstance(parts, dict) and isinstance(parts.get("code"), str) and isinstance(parts.get("message"), str)
-    return parts if whole else None
+    parts = dict(_find_parts(SHAPES[shape], tree))
+    return parts if isinstance(parts.get("code"), str) and isinstance(parts.get("message"), str) else None
 
 
-def _shape(shape: str, error: ToolError) -> dict[str, Json]:
-    parts = {"code": error.code, "message": error.message, "field": error.field}
-    if shape == "code_message":
-        return {"error": parts}
-    if shape == "errors_list":
-        return {"errors": [parts]}
-    if shape == "flat":
-        return {"error": error.code, "message": error.message, "field": error.field}
-    title = _PHRASES.get(error.status, "Error")
-    head = {"type": "about:blank", "title": title, "status": error.status, "detail": error.message}
-    return {**head, "code": error.code, "field": error.field}
+def _find_parts(shape: Json, tree: Json) -> Iterator[tuple[str, Json]]:
+    """The parts of an error, each by its name, as far as the tree has the shape."""
+    if isinstance(shape, str):
+        yield shape, tree
+    elif isinstance(shape, list) and isinstance(tree, list) and tree:
+        yield from _find_parts(shape[0], tree[0])
+    elif isinstance(shape, dict) and isinstance(tree, dict):
+        for key, inner in shape.items():
+            yield from _find_parts(inner, tree.get(key))
+
+
+def _put_parts(shape: Json, parts: Mapping[str, Json]) -> Json:
+    if isinstance(shape, dict):
+        return {key: _put_parts(inner, parts) for key, inner in shape.items()}
+    return [_put_parts(inner, parts) for inner in shape] if isinstance(shape, list) else parts[shape]
 
 
 def _medium(factors: Mapping[str, Json], definition: Definition | None) -> str:
