@@ -9,7 +9,7 @@ from typing import Any
 
 from carg.errors import RecordError
 from carg.records import Json
-from carg.schemas import MAX_DEPTH, validator
+from carg.schemas import MAX_DEPTH, SUBSCHEMA_LISTS, SUBSCHEMA_MAPS, SUBSCHEMAS, validator
 
 _NAMES = {
     "object": "object dict hashmap map struct json record",
@@ -27,9 +27,6 @@ TYPES = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 _FORMAT_TYPES = ("date", "date-time", "time", "uuid", "uri", "email")
 _DROPPED = {"$schema", "$id", "id", "optional", "nullable", "example", "definitions", "dependencies", "additionalItems"}
 _DROPPED |= {"xml", "externalDocs", "discriminator", "strict"}
-_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SINGLES = "not if then else contains propertyNames additionalProperties unevaluatedProperties unevaluatedItems items"
-_MAPS = ("properties", "patternProperties", "$defs", "dependentSchemas")
 
 
 def normalise_schema(schema: Json, *, level: int = 0) -> dict[str, Json]:
@@ -50,7 +47,7 @@ def normalise_schema(schema: Json, *, level: int = 0) -> dict[str, Json]:
     _settle_bounds(node)
     if isinstance(node.get("enum"), list):
         node["enum"] = [item for index, item in enumerate(node["enum"]) if item not in node["enum"][:index]]
-    for key in [key for key in ("enum", *_LISTS) if node.get(key) == []]:
+    for key in [key for key in ("enum", *SUBSCHEMA_LISTS) if node.get(key) == []]:
         del node[key]
     return _sound_default(_inner(node, level))
 
@@ -59,13 +56,13 @@ _NULLABLE = ("default", "const")
 
 
 def _inner(node: dict[str, Json], level: int) -> dict[str, Json]:
-    for key in _SINGLES.split():
+    for key in SUBSCHEMAS:
         if isinstance(node.get(key), dict):
             node[key] = normalise_schema(node[key], level=level + 1)
-    for key in _LISTS:
+    for key in SUBSCHEMA_LISTS:
         if isinstance(node.get(key), list):
             node[key] = [normalise_schema(item, level=level + 1) for item in node[key]]
-    for key in _MAPS:
+    for key in SUBSCHEMA_MAPS:
         if isinstance(node.get(key), dict):
             node[key] = {name: normalise_schema(item, level=level + 1) for name, item in node[key].items()}
     return node

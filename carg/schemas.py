@@ -46,18 +46,14 @@ _FAULT_OF = (
 """Keywords not named here bound a size: schema.range."""
 
 _BOUNDED_FORMATS = ("date", "date-time", "time", "uuid", "ipv4", "ipv6")
-_SUBSCHEMAS: tuple[str, ...] = (
-    "items",
-    "additionalProperties",
-    "unevaluatedProperties",
-    "unevaluatedItems",
-    "contains",
-    "propertyNames",
+SUBSCHEMAS = (
+    *("items", "additionalProperties", "unevaluatedProperties", "unevaluatedItems", "contains", "propertyNames"),
+    *("not", "if", "then", "else"),
 )
-_SUBSCHEMAS += ("not", "if", "then", "else")
-_SUBSCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SUBSCHEMA_MAPS = ("properties", "patternProperties", "$defs", "dependentSchemas", "definitions")
-_INNER = frozenset((*_SUBSCHEMAS, *_SUBSCHEMA_LISTS, *_SUBSCHEMA_MAPS))
+SUBSCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+SUBSCHEMA_MAPS = ("properties", "patternProperties", "$defs", "dependentSchemas", "definitions")
+"""Keywords whose value is a schema, a list of schemas, a map of names to schemas."""
+_INNER = frozenset((*SUBSCHEMAS, *SUBSCHEMA_LISTS, *SUBSCHEMA_MAPS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +164,12 @@ def walk(schema: Json, path: str = "") -> Iterator[tuple[str, dict[str, Json]]]:
     yield path, schema
     if _INNER.isdisjoint(schema):  # A leaf, as most are.
         return
-    for key in _SUBSCHEMAS:
+    for key in SUBSCHEMAS:
         yield from walk(schema.get(key), f"{path}/{key}")
-    for key in _SUBSCHEMA_LISTS:
+    for key in SUBSCHEMA_LISTS:
         for index, item in enumerate(_of(schema.get(key), list)):
             yield from walk(item, f"{path}/{key}/{index}")
-    for key in _SUBSCHEMA_MAPS:
+    for key in SUBSCHEMA_MAPS:
         for name, item in _of(schema.get(key), dict).items():
             yield from walk(item, f"{path}/{key}/{name}")
 

@@ -79,8 +79,6 @@ def draw_argument(
         return pick_target(setting, state, operation, spec.of or "", rng, focus)
     if item.role == "targets" and spec.item is not None:
         return _pick_several(setting, state, operation, spec, rng, focus)
-    if operation.kind == "table" and item.role == "target":
-        return _table_key(setting, operation, rng)
     if operation.kind == "table":
         return _table_value(setting, operation, item, rng)
     if item.role in ("equals", "least", "most", "contains", "has") and operation.subject in state.tables:
@@ -93,7 +91,7 @@ def draw_argument(
         return _above(spec, drawn[f"{item.name[:-3]}_from"], rng)
     if item.name.startswith("target_") and operation.kind == "solve":
         return _solvable(setting, operation, rng, drawn)
-    return draw_value(spec, rng, setting.world, state.now, _picker(setting, state, rng, focus), drawn, null=False)
+    return draw_value(spec, rng, setting.world, state.now, _picker(state, rng, focus), drawn, null=False)
 
 
 def _above(spec: FieldSpec, low: float, rng: Random) -> float:
@@ -114,23 +112,22 @@ def _solvable(setting: Setting, operation: Operation, rng: Random, drawn: Mappin
     return 1.0 if value is None else float(value)
 
 
-def _table_key(setting: Setting, operation: Operation, rng: Random) -> Any:
-    table = setting.world.tables[operation.subject]
-    place = [spec.name for spec in table.columns].index(table.key or "")
-    return rng.choice(table.rows)[place]
-
-
 def _table_value(setting: Setting, operation: Operation, item: Input, rng: Random) -> Any:
-    """A value that some row of the table has, or a word of it."""
+    """A key of the table, a value that some row of it has, or a word of one."""
     table = setting.world.tables[operation.subject]
-    value = rng.choice(table.rows)[[spec.name for spec in table.columns].index(item.of or "")]
+    column = table.key if item.role == "target" else item.of
+    value = rng.choice(table.rows)[[spec.name for spec in table.columns].index(column or "")]
     if item.role != "contains":
         return value
+    return _word_of(value, rng) or str(value)[:20]
+
+
+def _word_of(value: Any, rng: Random) -> str | None:
     words = [word for word in str(value).split() if len(word) > 2]
-    return rng.choice(words)[:20] if words else str(value)[:20]
+    return rng.choice(words)[:20] if words else None
 
 
-def _picker(setting: Setting, state: State, rng: Random, focus: Mapping[str, str]) -> Any:
+def _picker(state: State, rng: Random, focus: Mapping[str, str]) -> Any:
     def pick(spec: FieldSpec) -> str | None:
         return pick_record(state, spec.of or "", rng, focus, skewed=spec.shape == "zipf")
 
@@ -194,8 +191,7 @@ def _seen_value(state: State, resource: str, item: Input, rng: Random) -> Any:
         return None
     spec = item.spec
     if item.role == "contains":
-        words = [word for word in str(value).split() if len(word) > 2]
-        return rng.choice(words)[:20] if words else None
+        return _word_of(value, rng)
     if item.role == "has":
         return rng.choice(value) if value else None
     if item.role in ("least", "most") and isinstance(value, int | float):

@@ -160,11 +160,10 @@ def list_errors(surface: Surface, operation: Operation, params: Mapping[str, Par
         words = _SLOT.sub(lambda slot: f"{{{_slot_words(slot[1], names)}}}", rule.words.source)
         made.append(ErrorSpec(style_code(convention, rule.code), rule.fault, rule.status, words, shown, when))
     made += _implicit_errors(surface, operation, params)
-    if operation.roles:
-        message = f"only for {' and '.join(sorted(operation.roles))}"
-        code = fault_code(factors, "state.forbidden")
-        when = {"state": f"role not in [{', '.join(sorted(operation.roles))}]"}
-        made.append(ErrorSpec(code, "state.forbidden", fault_status(factors, "state.forbidden"), message, None, when))
+    if roles := sorted(operation.roles):
+        fault, when = "state.forbidden", {"state": f"role not in [{', '.join(roles)}]"}
+        code, status = fault_code(factors, fault), fault_status(factors, fault)
+        made.append(ErrorSpec(code, fault, status, f"only for {' and '.join(roles)}", None, when))
     made.sort(key=lambda spec: FAULT_ORDER.index(spec.fault))
     return made
 
@@ -198,9 +197,8 @@ def _implicit_errors(surface: Surface, operation: Operation, params: Mapping[str
                 made.append(ErrorSpec(taken, "state.conflict", 409, words, ".".join(param.path), when))
     if operation.kind == "solve":
         target = next(".".join(p.path) for k, p in params.items() if k.startswith("target_"))
-        code = style_code(convention, "no_solution")
+        code, words = style_code(convention, "no_solution"), "No value in the allowed range gives this result."
         when = {"rule": "no value within the range of the input gives the target"}
-        words = "No value in the allowed range gives this result."
         made.append(ErrorSpec(code, "rule.cross_field", 422, words, target, when))
     return made
 

@@ -165,16 +165,9 @@ def _number(reader: Reader, entry: str, name: str, item: dict[str, Any], words: 
         reader.number(f"{entry}.middle", item["middle"], *pair)
     if "step" in item:
         reader.number(f"{entry}.step", item["step"], 1e-9, BOUND_MOST)
-    return FieldSpec(
-        name,
-        kind,
-        low=pair[0],
-        high=pair[1],
-        shape=str(shape),
-        middle=item.get("middle"),
-        step=item.get("step"),
-        decimals=decimals,
-    )
+    low, high = pair
+    rest: dict[str, Any] = {"middle": item.get("middle"), "step": item.get("step"), "decimals": decimals}
+    return FieldSpec(name, kind, low=low, high=high, shape=str(shape), **rest)
 
 
 def _boolean(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
@@ -225,19 +218,6 @@ def _object(reader: Reader, entry: str, name: str, item: dict[str, Any], words: 
     return FieldSpec(name, "object", parts=good) if good else None
 
 
-def _address(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
-    parts = tuple(FieldSpec(part, "text", low=1, high=60) for part in ADDRESS)
-    return FieldSpec(name, "address", parts=parts)
-
-
-def _plain(kind: str, most: int) -> Any:
-    def read(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
-        of = item[kind] if kind == "email" and isinstance(item[kind], str) else None
-        return FieldSpec(name, kind, low=3, high=most, of=of)
-
-    return read
-
-
 def _code(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
     pattern = reader.text(entry, item["code"], most=40)
     return FieldSpec(name, "code", pattern=pattern, low=len(pattern), high=len(pattern))
@@ -250,16 +230,9 @@ def _series(reader: Reader, entry: str, name: str, item: dict[str, Any], words: 
         reader.fault(entry, "series = [least, most] with length = [n, m] of at most 72")
         return None
     step = reader.number(f"{entry}.step", item.get("step", (pair[1] - pair[0]) / 10), 0, BOUND_MOST)
-    size = (int(length[0]), int(length[1]))
-    return FieldSpec(
-        name,
-        "series",
-        low=pair[0],
-        high=pair[1],
-        step=step,
-        length=size,
-        decimals=reader.whole(f"{entry}.decimals", item.get("decimals", 1), 0, 10),
-    )
+    decimals = reader.whole(f"{entry}.decimals", item.get("decimals", 1), 0, 10)
+    (low, high), size = pair, (int(length[0]), int(length[1]))
+    return FieldSpec(name, "series", low=low, high=high, step=step, length=size, decimals=decimals)
 
 
 def _life(reader: Reader, entry: str, name: str, item: dict[str, Any], words: Words) -> FieldSpec | None:
@@ -295,10 +268,14 @@ _READERS: Mapping[str, Any] = {
     "ref": _ref,
     "list": _list,
     "object": _object,
-    "person": _plain("person", 60),
-    "phone": _plain("phone", 24),
-    "email": _plain("email", 80),
-    "address": _address,
+    "person": lambda reader, entry, name, item, words: FieldSpec(name, "person", low=3, high=60),
+    "phone": lambda reader, entry, name, item, words: FieldSpec(name, "phone", low=3, high=24),
+    "email": lambda reader, entry, name, item, words: FieldSpec(
+        name, "email", low=3, high=80, of=item["email"] if isinstance(item["email"], str) else None
+    ),
+    "address": lambda reader, entry, name, item, words: FieldSpec(
+        name, "address", parts=tuple(FieldSpec(part, "text", low=1, high=60) for part in ADDRESS)
+    ),
     "code": _code,
     "series": _series,
     "life": _life,

@@ -137,13 +137,9 @@ def _read_words(draft: Draft) -> None:
     for name, value in reader.table("knobs", raw.get("knobs", {})).items():
         item = reader.table(f"knobs.{name}", value, ("values", "unit", "about"))
         values = item.get("values")
-        known = isinstance(values, list) and all(isinstance(v, str) or is_number(v) for v in values)
-        if (
-            not isinstance(values, list)
-            or not known
-            or len(values) < 2
-            or len({isinstance(v, str) for v in values}) > 1
-        ):
+        values = values if isinstance(values, list) else []
+        alike = all(isinstance(v, str) for v in values) or all(map(is_number, values))
+        if not alike or len(values) < 2:
             reader.fault(
                 f"knobs.{name}", "values must be a list of at least two numbers (or texts); the usual one first"
             )
@@ -188,16 +184,11 @@ def _read_services(draft: Draft, raws: Mapping[str, Any], operations: dict[str, 
             taken[group] = name
             mine.extend(groups[group])
         never, must = _read_style(reader, f"services.{name}.style", item.get("style", {}))
-        if not texts_in(item.get("roles", ["user"])):
+        roles = texts_in(item.get("roles", ["user"]))
+        if not roles:
             reader.fault(f"services.{name}.roles", "somebody must call it")
-        services[name] = Service(
-            name,
-            reader.text(f"services.{name}.about", item.get("about")),
-            tuple(mine),
-            texts_in(item.get("roles", ["user"])),
-            never,
-            must,
-        )
+        about = reader.text(f"services.{name}.about", item.get("about"))
+        services[name] = Service(name, about, tuple(mine), roles, never, must)
         for key in mine:
             operations[key] = replace(operations[key], service=name, rules=in_order(operations[key]))
     for group in groups:
