@@ -7,8 +7,8 @@
 All train the same weights on the same conversations with the same tokenizer, in rows of at most 4,096 tokens, one row a
 step, AdamW, one thread; in fp32, and carg in bf16 besides. CPU-seconds, not seconds: the figure then hardly depends on
 what else the machine does. Start, tokenising and packing are left out for all. Each engine has a process of its own.
-What packing without a mask saves follows from the documents: those of 500 tokens lie eight to a row; where one fills its
-row, as rows of a run with a large opening state do, attention is the same work for all.
+What packing without a mask saves follows from the documents: those of 500 tokens lie eight to a row; where one fills
+its row, as rows of a run with a large opening state do, attention is the same work for all.
 """
 
 from __future__ import annotations
