@@ -20,7 +20,7 @@ HOME = ROOT / "benchmarks" / "gpu"
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scripts import each other as scripts do: from their own folder."""
     monkeypatch.syspath_prepend(str(HOME))
-    for name in ("pack", "pieces", "programme", "report", "visit"):
+    for name in ("pack", "pieces", "programme", "report", "steps", "visit"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -86,6 +86,26 @@ def test_a_step_that_fails_twice_is_told_and_left(tmp_path: Path, monkeypatch: p
     assert "- parity failed: no kernel" in (tmp_path / "out" / "table.md").read_text()
 
 
+@pytest.mark.usefixtures("gpu")
+def test_parity_tells_a_sound_path_from_a_spoiled_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paths that this machine has pass, to fp32; one whose documents see each other does not."""
+    import steps
+    import torch
+
+    made = steps.parity(torch.device("cpu"), True)
+    assert {name: path["passes"] for name, path in made["paths"].items()} == {
+        "documents fp32": True,
+        "documents bf16": True,
+    }
+    assert made["paths"]["documents fp32"]["out"] < 1e-6
+    assert made["packed"]["relative"] < 1e-2
+
+    real = steps.attention.find_seams
+    monkeypatch.setattr(steps.attention, "find_seams", lambda lengths, **_: real([sum(lengths)], longest=sum(lengths)))
+    leaking = steps.parity(torch.device("cpu"), True)["paths"]["documents fp32"]
+    assert leaking["out"] > 0.1
+
+
 @pytest.mark.slow
 def test_the_programme_goes_on_after_a_kill(tmp_path: Path) -> None:
     """What was done before the kill is not done again; in the end every step has a result and the weights are whole."""
@@ -99,7 +119,7 @@ def test_the_programme_goes_on_after_a_kill(tmp_path: Path) -> None:
             if "parity: done" in line:
                 os.killpg(first.pid, signal.SIGKILL)
                 break
-    assert lines, "it said nothing"
+    assert "parity: done" in "".join(lines[-1:]), lines
     before = (work / "results" / "parity.json").stat().st_mtime_ns
     assert not (work / "results" / "train.json").exists()
 

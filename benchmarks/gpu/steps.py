@@ -70,11 +70,11 @@ def parity(device: torch.device, dry: bool) -> dict[str, Any]:
     lead = torch.randn(1, total, heads, dim, generator=gen)
     low = torch.bfloat16
     wanted = _masked(*(part.double() for part in parts), lead.double(), lengths)
-    seams = attention.find_seams(lengths, device, longest=total)
+    seams = attention.find_seams(lengths, longest=total)
     made = {"lengths": lengths, "heads": heads, "kv_heads": kv_heads, "dim": dim, "paths": {}}
     paths = {"documents fp32": (torch.float32, seams), "documents bf16": (low, seams)}
     if device.type == "cuda":
-        paths["varlen bf16"] = (low, attention.find_seams(lengths, device, longest=total, n_slots=len(lengths) + 3))
+        paths["varlen bf16"] = (low, attention.find_seams(lengths, longest=total, n_slots=len(lengths) + 3))
     for name, (dtype, laid) in paths.items():
         got = _attend(parts, lead, dtype, laid, device)
         made["paths"][name] = {
@@ -105,7 +105,7 @@ def _masked(query: Tensor, key: Tensor, value: Tensor, lead: Tensor, lengths: li
 def _attend(parts: list[Tensor], lead: Tensor, dtype: torch.dtype, seams: Any, device: torch.device) -> list[Tensor]:
     leaves = [part.to(device, dtype).clone().requires_grad_() for part in parts]
     kernel = attention.find_kernel()
-    nobody = torch.nn.Identity()
+    nobody, seams = torch.nn.Identity(), seams._replace(ends=seams.ends.to(device))
     scaling = parts[0].shape[-1] ** -0.5
     out, _ = attention.attend(nobody, *leaves, None, scaling=scaling, seams=seams, kernel=kernel)
     (out.float() * lead.to(device)).sum().backward()
