@@ -123,7 +123,7 @@ def _items_of(row: dict[str, Any], scene: Scene | None, run: Path, dataset: Path
         )
     messages = [{"role": said["role"], "content": said["content"]} for said in row["messages"]]
     scene = _as_in_row(scene, messages)
-    invented = _invented(scene)
+    invented = invented_places(scene)
     for number, exchange in enumerate(scene.session.exchanges):
         at = 2 * number + 2
         if not row["messages"][at]["train"]:
@@ -162,7 +162,7 @@ def _said(exchange: Exchange) -> str:
     return user_text(exchange.call.text, exchange.directive)
 
 
-def _invented(scene: Scene) -> list[tuple[str, ...]]:
+def invented_places(scene: Scene) -> list[tuple[str, ...]]:
     """Where values may differ, for each exchange, by executing it again; nothing more than recorded without a world."""
     if not is_executed(scene) or scene.opening is None:
         return [()] * len(scene.session.exchanges)
@@ -172,7 +172,7 @@ def _invented(scene: Scene) -> list[tuple[str, ...]]:
 
 def is_executed(scene: Scene) -> bool:
     """Whether a world gave all the answers."""
-    return bool(scene.instance.operations) and all(item.truth == "code" for item in scene.session.exchanges)
+    return scene.opening is not None and all(item.truth == "code" for item in scene.session.exchanges)
 
 
 def _read_truth(scene: Scene, exchange: Exchange, definition: Definition | None) -> Response:

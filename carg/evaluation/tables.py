@@ -26,11 +26,13 @@ def show_report(report: Mapping[str, Any]) -> list[Table]:
 
 def _sureness(report: Mapping[str, Any], parts: Sequence[str]) -> Table:
     rows = []
+    if any(found["unanswered"] for found in report["backends"].values()):
+        parts = (*parts, "answered")
     for backend, found in report["backends"].items():
         took = (found["speed"].get(name) for name in ("p50_s", "p95_s", "calls_per_s"))
-        sure = (_interval(found["measures"][part].get("truth")) for part in (*parts, "answered"))
+        sure = (_interval(found["measures"][part].get("truth")) for part in parts)
         rows.append((_short(backend), *sure, found["unanswered"], *took))
-    heads = ("backend", *(f"truth, {part}" for part in (*parts, "answered")), "unanswered", "p50 s", "p95 s", "calls/s")
+    heads = ("backend", *(f"truth, {part}" for part in parts), "unanswered", "p50 s", "p95 s", "calls/s")
     missing = [
         f"{_short(backend)}, unanswered: {found['why_unanswered']}"
         for backend, found in report["backends"].items()
@@ -69,4 +71,4 @@ def _interval(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""
     value = f"{100 * found['value']:.1f}"
-    return value if found["low"] is None else f"{value} ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+    return value if found["low"] is None else f"{value} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
