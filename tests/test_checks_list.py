@@ -21,6 +21,11 @@ def judge(scene: Scene) -> list[str]:
     return sorted({item.check for item in judge_scene(read_scene(scene, REFEREES, render(scene)))})
 
 
+def of_world(scene: Scene) -> Scene:
+    """The scene as one of an instance that a world can execute."""
+    return replace(scene, instance=replace(scene.instance, operations=("get_book",)))
+
+
 SOUND_SCENES = {
     "a life": play(
         ("create_book", {"title": "Tides", "pages": 90}),
@@ -138,6 +143,7 @@ SPOILED_SCENES: dict[str, Scene] = {
     "ids_known": books(LIST, lambda listed: [{**listed[0], "id": "B-77"}, *listed[1:]]),
     "time_monotone": patch(ONE, 0, updated_at="2022-01-01T00:00:00Z"),
     "executed_truth": patch(play(("get_book", {"id": "B-100"}), truth="code"), 0, pages=7),
+    "teacher_truth": of_world(patch(ONE, 0, pages=7)),
     "determined": alter(ONE, 0, lambda item: replace(item, train=False)),
     "teaches": alter(
         alter(NEW, 0, lambda item: replace(item, train=False)), 1, lambda item: replace(item, train=False)
@@ -271,6 +277,20 @@ def test_a_write_in_an_executed_world_may_change_derived_values_elsewhere() -> N
 
     assert judge(taught) == ["history"]
     assert judge(executed) == ["executed_truth"]
+
+
+def test_a_teacher_is_held_to_truth_in_what_is_determined() -> None:
+    """Another outcome is told, another value too; a value that nobody could know may be any, as under a directive."""
+    wrong = of_world(patch(ONE, 0, pages=7))
+    refused = of_world(alter(ONE, 0, lambda item: replace(item, response=REFUSED)))
+    free = alter(wrong, 0, lambda item: replace(item, invented=("/pages",)))
+    context = alter(wrong, 0, lambda item: replace(item, train=False))
+
+    assert judge(of_world(ONE)) == []
+    assert judge(wrong) == ["teacher_truth"]
+    assert "teacher_truth" in judge(refused)
+    assert "teacher_truth" not in judge(free)
+    assert "teacher_truth" not in judge(context)
 
 
 def test_a_schema_names_its_own_properties() -> None:

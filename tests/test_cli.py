@@ -437,6 +437,7 @@ def test_tools_of_others_have_no_world(domains: Path, tmp_path: Path, carg: Carg
 def test_training_without_its_extra_is_told(run: Path, carg: Carg, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before any work, with what to install; a trained model cannot be asked either."""
     (run / "model").mkdir()
+    (run / "model" / "config.json").write_text("{}")
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in [name for name in sys.modules if name.startswith("carg.gtm.")]:
         monkeypatch.delitem(sys.modules, name)

@@ -18,16 +18,16 @@ from loopback import KEY, Loopback, serve
 from tiny_run import Carg, carg, write_domain
 from worlds import draw_instance, open_scene
 
+from carg.comparing import compare_bodies, leaves
 from carg.config import Asking
 from carg.evaluation.answering import ask_model, schema_of
 from carg.evaluation.controls import Nearest, answer_by_control, echo
 from carg.evaluation.intervals import differences, estimate
 from carg.evaluation.items import Item, invented_places, read_answer, read_items
-from carg.evaluation.verdicts import MEASURES, compare_bodies, judge
+from carg.evaluation.verdicts import MEASURES, judge
 from carg.pipeline import expand, filter_sessions, generate
 from carg.records import ToolError
 from carg.stages.by_world import make_sessions
-from carg.world.playing import leaves
 from carg.world.wording import answer, refuse
 
 __all__ = ["carg"]

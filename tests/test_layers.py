@@ -16,7 +16,7 @@ ROWS = [
     "errors",
     "records encoding console",
     "pacing patterns vocabulary splits stats prompts store parallel gtm.settings config domains",
-    "referee schemas fill edits loosening siblings normalising guessing",
+    "referee schemas fill edits loosening siblings normalising guessing comparing",
     "world scene",
     "render checks shards",
     "gtm",

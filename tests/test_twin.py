@@ -6,10 +6,11 @@ from random import Random
 import pytest
 from worlds import draw_instance, grow, loan, member, open_scene, plain_service, service_of, state, tool, untightened
 
+from carg.comparing import leaves
 from carg.records import Directive
 from carg.stages.by_world import make_sessions
 from carg.world.knowledge import Knowledge, needed_records, scanned_tables
-from carg.world.playing import answers_of_twin, compare, leaves
+from carg.world.playing import answers_of_twin, compare
 from carg.world.replay import replay_answers, start_state
 from carg.world.twin import twin_of
 from carg.world.view import MODES, View, draw_view, service_tables, view_of

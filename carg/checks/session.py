@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from carg.checks.check import check
 from carg.checks.views import READS, Transcript, Turn, plain
+from carg.comparing import compare_bodies
 from carg.records import canonical
 
 _WORD = re.compile(r"[\w.-]*\w")
@@ -110,6 +111,23 @@ def executed_truth(transcript: Transcript) -> str | None:
         response = turn.exchange.response
         if turn.exchange.truth == "code" and (again.ok, again.text) != (response.ok, response.text):
             return f"turn {turn.index}: execution answers {again.text!r:.80}, the record says {response.text!r:.80}"
+    return None
+
+
+@check(recorded=False)
+def teacher_truth(transcript: Transcript) -> str | None:
+    """A model's answers to calls of a world agree with execution in outcome, error code and determined values."""
+    if transcript.replayed is None or not transcript.scene.instance.operations:
+        return None
+    for turn, true in zip(transcript.turns, transcript.replayed, strict=True):
+        exchange, said = turn.exchange, turn.exchange.response
+        if exchange.truth != "teacher" or not exchange.train or exchange.directive is not None:
+            continue
+        if (said.ok, said.error and said.error.code) != (true.ok, true.error and true.error.code):
+            return f"turn {turn.index}: execution answers {true.text!r:.80}, the model {said.text!r:.80}"
+        right, n_facts, _ = compare_bodies(true.body, said.body, exchange.invented)
+        if right < n_facts:
+            return f"turn {turn.index}: {n_facts - right} of {n_facts} determined values differ from execution"
     return None
 
 

@@ -14,10 +14,10 @@ from carg.checks import Complaint, judge_scene, read_scene
 from carg.checks.exchange import directive_obeyed
 from carg.checks.reading import live_referees
 from carg.checks.views import FAILING, SHAPE_BREAKERS, Referees, Transcript
+from carg.comparing import compare_bodies, is_covered, leaves
 from carg.evaluation.items import Item, read_answer
 from carg.records import Json, Response, canonical
 from carg.schemas import is_valid
-from carg.world.playing import leaves
 
 MEASURES = {
     "format": "readable under the convention (all but answers that a directive cuts)",
@@ -167,36 +167,6 @@ def _body_scores(item: Item, response: Response) -> Scores:
     return scores
 
 
-def compare_bodies(
-    true: Json, said: Json, invented: Iterable[str] = (), *, is_rounded: bool = False
-) -> tuple[int, int, bool]:
-    """(determined values that are right, how many there are, whether all are and no other value was added).
-
-    `invented` are JSON pointers of the true body; each covers what lies below it. With `is_rounded`, decimal numbers
-    may differ by one in the last place that the true one shows.
-    """
-    covers = set(invented)
-    given = dict(leaves(said, ""))
-    wanted = {place: value for place, value in leaves(true, "") if not _is_covered(place, covers)}
-    right = sum(place in given and _is_same(value, given[place], is_rounded) for place, value in wanted.items())
-    added = any(place not in wanted and not _is_covered(place, covers) for place in given)
-    return right, len(wanted), right == len(wanted) and not added
-
-
-def _is_covered(place: str, covers: set[str]) -> bool:
-    return bool(covers) and any(place == cover or place.startswith(f"{cover}/") for cover in covers)
-
-
-def _is_same(true: Json, said: Json, is_rounded: bool) -> bool:
-    if canonical(true) == canonical(said):
-        return True
-    numbers = isinstance(true, float) and isinstance(said, int | float) and not isinstance(said, bool)
-    if not is_rounded or not numbers:
-        return False
-    decimals = len(repr(true).partition(".")[2]) if "e" not in repr(true) else 9
-    return bool(abs(true - said) <= 1.001 * 10.0**-decimals)
-
-
 def _compare_by_key(item: Item, true: Json, said: Json) -> tuple[int, int]:
     """The same without `returns`: values whose key the model could read, wherever they stand in the answer."""
     known = {word for said_ in item.messages for word in _WORD.findall(said_["content"])}
@@ -207,7 +177,7 @@ def _compare_by_key(item: Item, true: Json, said: Json) -> tuple[int, int]:
     wanted = [
         (_key(place), canonical(value))
         for place, value in leaves(true, "")
-        if _key(place) in known and not _is_covered(place, covers)
+        if _key(place) in known and not is_covered(place, covers)
     ]
     return sum(value in given.get(key, ()) for key, value in wanted), len(wanted)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from carg.evaluation.verdicts import compare_bodies
+from carg.comparing import compare_bodies
 from carg.records import Exchange, Json, Response, Session
 from carg.scene import Scene
 from carg.schemas import is_valid

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from carg.comparing import is_covered, leaves
 from carg.records import Json
 from carg.scene import Scene
 from carg.world.knowledge import Knowledge, question_of
@@ -62,8 +63,7 @@ def _differences(answered: Answered, other: Answered, invented: tuple[str, ...])
         return
     here, there = (dict(leaves(item.response.body, "")) for item in (answered, other))
     for pointer in sorted(here.keys() | there.keys()):
-        covered = any(pointer == place or pointer.startswith(f"{place}/") for place in invented)
-        if not covered and here.get(pointer) != there.get(pointer):
+        if not is_covered(pointer, invented) and here.get(pointer) != there.get(pointer):
             yield pointer, here.get(pointer), there.get(pointer)
 
 
@@ -72,16 +72,6 @@ def _label(answered: Answered) -> list[Json]:
         return [answered.response.text]
     fault = answered.call.violates[0] if answered.call.violates else None
     return [answered.call.label, fault and fault.fault, fault and fault.code, fault and fault.field]
-
-
-def leaves(value: Json, pointer: str) -> Iterator[tuple[str, Json]]:
-    """(JSON pointer, value) of every part of a body that holds no other; empty lists and objects are leaves."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if not items or not value:
-        yield pointer, value
-        return
-    for key, item in items:
-        yield from leaves(item, f"{pointer}/{key}")
 
 
 def _play(scene: Scene, seed: int) -> Iterator[tuple[Answered, Answered]]:
