@@ -68,3 +68,18 @@ def stats_realism(screen: Screen, run: Path, real: Path) -> None:
     from carg.talking import show_realism
 
     show_realism(screen, run, real)
+
+
+@stats.command("rows")
+@run_option
+@click.option("--dataset", type=click.Path(path_type=Path), help="A dataset folder; default: that of the run.")
+@click.pass_obj
+def stats_rows(screen: Screen, run: Path, dataset: Path | None) -> None:
+    """Rows of the dataset by split, and whether level or view of a row tell the label.
+
+    Example: carg stats rows --run outputs/mine
+    """
+    from carg.stats.rows import measure_rows
+    from carg.talking import show_tables
+
+    show_tables(screen, measure_rows(dataset or run / "dataset"))

@@ -1,4 +1,4 @@
-"""Measures of a whole corpus, as tables: leaks, sequences, tools, realism. Nothing here drops a record."""
+"""Measures of a whole corpus, as tables: leaks, sequences, tools, rows, realism. Nothing here drops a record."""
 
 from __future__ import annotations
 
