@@ -34,9 +34,9 @@ from pathlib import Path
 
 from carg.asking import Ask
 from carg.backends import open_backend
+from carg.journal import Journal
 from carg.pacing import Pace
 from carg.runner import Outcome, Outcomes, run_slots
-from carg.store import Journal
 
 SERVER = Path(__file__).parents[1] / "tests" / "loopback.py"
 ROADS = ("direct", "translated", "litellm", "bare")

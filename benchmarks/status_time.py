@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from carg.journal import Journal
 from carg.ledger import store_spent
 from carg.runner import Outcome, Outcomes
-from carg.store import Journal
 
 TEXT = '{"ok": true, "body": {"note": "' + "x" * 800 + '"}, "error": null}'
 CALLS_A_SLOT = 6

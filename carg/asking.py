@@ -18,11 +18,11 @@ import tenacity
 
 from carg.backends import Backend, Reply, Request
 from carg.errors import BackendError, CargError, ConfigError, RateLimited, ReplyError, TryLater
+from carg.journal import Journal
 from carg.pacing import Gate, Pace
 from carg.prompts import load_prompt, render_prompt
 from carg.records import Json, digest
 from carg.replies import count_unusable, read_reply, strip_thoughts
-from carg.store import Journal
 
 MAX_REPAIRS = 2
 """A model that fails a third time at the same question fails a fourth time too; the record is given up."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeVar
 
 from carg.errors import BackendError, CargError, RecordError, ReplyError, StoreError
+from carg.journal import Journal
 from carg.records import Json
 from carg.replies import unusable
-from carg.store import Journal
 
 Slot = TypeVar("Slot")
 Status = Literal["accepted", "rejected", "failed"]

@@ -1,7 +1,7 @@
 """Files of a run that survive: whole or not there, in order, named when broken.
 
-Record files are written under a temporary name, synced and renamed; a journal is appended to and never loses
-a line that `append` returned from; a manifest is written last, so its presence means that a stage is whole.
+Record files are written under a temporary name, synced and renamed; a manifest is written last, so its presence means
+that a stage is whole. What is appended to as a run goes on is a `journal`.
 What the files mean lies in `records` and in the stages; nothing here knows of models or worlds.
 """
 
@@ -12,12 +12,9 @@ import errno
 import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -25,10 +22,6 @@ from carg.encoding import from_json, to_json
 from carg.errors import ConfigError, RecordError, StoreError, TryLater
 
 Record = TypeVar("Record")
-
-SYNC_EVERY_S = 0.05
-SYNC_EVERY_RECORDS = 200
-"""A journal goes to the disk after 50 ms or 200 records of work: a power cut loses little more, kill -9 nothing."""
 
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space, then run the same command again",
@@ -60,7 +53,7 @@ def write_atomic(path: Path, chunks: Iterable[bytes]) -> None:
         _sync_folder(path.parent)
     except OSError as fault:
         _remove(part)
-        raise _store_error("write", path, fault) from fault
+        raise store_error("write", path, fault) from fault
     except BaseException:
         _remove(part)
         raise
@@ -82,7 +75,7 @@ def write_records(path: Path, records: Iterable[object]) -> int:
 
 def read_records(kind: type[Record], path: Path) -> Iterator[Record]:
     """The records of a JSONL file in order. Raises StoreError naming file and line of a broken one."""
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         try:
             yield from_json(kind, line)
         except RecordError as fault:
@@ -106,109 +99,6 @@ def parts(folder: Path, stem: str) -> list[Path]:
     return sorted(found, key=lambda path: int(path.stem[len(stem) + 1 :]))
 
 
-class Journal:
-    """An append-only JSONL file. Opening cuts a tail that a crash tore; there is one writer at a time (`locked`)."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self._end = _whole_length(self._fd)
-            os.ftruncate(self._fd, self._end)
-        except OSError as fault:
-            raise _store_error("open", path, fault) from fault
-        self._unsynced = 0
-        self._synced_at = time.monotonic()
-        self._syncing: Future[None] | None = None
-        self._disk = ThreadPoolExecutor(1, "journal")
-
-    def append(self, record: Mapping[str, Any]) -> int:
-        """The offset of the record, which no kill of the process can lose any more. Raises StoreError (disk full)."""
-        line = orjson.dumps(record) + b"\n"
-        start = self._end
-        try:
-            _write_all(self._fd, line, start)
-            self._end += len(line)
-            self._unsynced += 1
-            if self._unsynced >= SYNC_EVERY_RECORDS or time.monotonic() - self._synced_at >= SYNC_EVERY_S:
-                self._begin_sync()
-        except OSError as fault:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self._end)
-            raise _store_error("append to", self.path, fault) from fault
-        return start
-
-    def sync(self) -> None:
-        """Everything appended is on the disk."""
-        if self._syncing is not None:
-            self._syncing.result()
-        os.fdatasync(self._fd)
-        self._unsynced, self._synced_at = 0, time.monotonic()
-
-    def _begin_sync(self) -> None:
-        """The disk works on while the run goes on: waiting 5 ms for it, 40 times a second, held up every call."""
-        if self._syncing is not None and not self._syncing.done():
-            return
-        if self._syncing is not None:
-            self._syncing.result()
-        self._unsynced, self._synced_at = 0, time.monotonic()
-        self._syncing = self._disk.submit(os.fdatasync, self._fd)
-
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """The records in the order they were appended. Raises StoreError naming the line of a broken one."""
-        return (record for _, record in self.scan())
-
-    def scan(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(offset, record) in order, for an index that need not hold the records."""
-        return scan_journal(self.path)
-
-    def at(self, offset: int) -> dict[str, Any]:
-        """The record that `append` put at this offset."""
-        return read_entry(self._fd, offset, self.path)
-
-    def close(self) -> None:
-        """Everything is on the disk, and the file is closed."""
-        if self._fd >= 0:
-            self._disk.shutdown()
-            self.sync()
-            os.close(self._fd)
-            self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-
-def scan_journal(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(offset, record) of a journal that need not be ours to write; a torn tail is passed over."""
-    offset = 0
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.endswith(b"\n"):
-            return
-        try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError as fault:
-            hint = "delete that line by hand; what it answered is asked again"
-            raise StoreError(f"{path}, line {number}: not JSON: {fault}", hint) from fault
-        yield offset, record
-        offset += len(line)
-
-
-def read_entry(fd: int, offset: int, path: Path) -> dict[str, Any]:
-    """The record that stands at an offset of an open journal; `path` names it in errors."""
-    line = b""
-    while b"\n" not in line:
-        block = os.pread(fd, 8192, offset + len(line))
-        if not block:
-            raise StoreError(f"{path}: no record at byte {offset}", "the file changed while it was in use")
-        line += block
-    record: dict[str, Any] = orjson.loads(line[: line.index(b"\n")])
-    return record
-
-
 @contextlib.contextmanager
 def locked(folder: Path, name: str = ".lock") -> Iterator[None]:
     """Only one run works in the folder; the lock falls with the process. Raises TryLater when another holds it."""
@@ -216,7 +106,7 @@ def locked(folder: Path, name: str = ".lock") -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as fault:
-        raise _store_error("lock", folder, fault) from fault
+        raise store_error("lock", folder, fault) from fault
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as fault:
@@ -282,7 +172,7 @@ def set_aside(folder: Path) -> Path | None:
     try:
         folder.rename(aside)
     except OSError as fault:
-        raise _store_error("set aside", folder, fault) from fault
+        raise store_error("set aside", folder, fault) from fault
     return aside
 
 
@@ -304,7 +194,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         content = orjson.loads(path.read_bytes())
     except OSError as fault:
-        raise _store_error("read", path, fault) from fault
+        raise store_error("read", path, fault) from fault
     except orjson.JSONDecodeError as fault:
         raise StoreError(f"{path}: not JSON: {fault}", "give --fresh to start anew") from fault
     if not isinstance(content, dict):
@@ -322,30 +212,13 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file as they are. Raises StoreError."""
     try:
         with path.open("rb") as file:
             yield from file
     except OSError as fault:
-        raise _store_error("read", path, fault) from fault
-
-
-def _whole_length(fd: int) -> int:
-    """Bytes up to and with the last newline, searched from the end."""
-    end = os.fstat(fd).st_size
-    while end > 0:
-        start = max(0, end - 65536)
-        found = os.pread(fd, end - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0
-
-
-def _write_all(fd: int, data: bytes, offset: int) -> None:
-    done = 0
-    while done < len(data):
-        done += os.pwrite(fd, data[done:], offset + done)
+        raise store_error("read", path, fault) from fault
 
 
 def _sync_folder(folder: Path) -> None:
@@ -361,6 +234,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _store_error(doing: str, path: Path, fault: OSError) -> StoreError:
+def store_error(doing: str, path: Path, fault: OSError) -> StoreError:
+    """What went wrong with a file, and how to mend it: "cannot append to PATH: ..."."""
     hint = _HINTS.get(fault.errno or 0, "check the disk and the folder, then run the same command again")
     return StoreError(f"cannot {doing} {path}: {os.strerror(fault.errno or 0)}", hint)

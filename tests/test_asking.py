@@ -23,10 +23,10 @@ from loopback import KEY, Loopback, serve
 from carg.asking import MAX_REPAIRS, Ask, Budget
 from carg.backends import Reply, Request, open_backend
 from carg.errors import BackendError, CargError, ConfigError, ReplyError, StoreError, TryLater
+from carg.journal import Journal
 from carg.pacing import Gate, Pace
 from carg.replies import read_reply, strip_thoughts
 from carg.runner import Outcome, Outcomes, run_slots
-from carg.store import Journal
 
 Got = TypeVar("Got")
 DEFINITION = {
@@ -497,7 +497,7 @@ from pathlib import Path
 from carg.asking import Ask
 from carg.backends import open_backend
 from carg.runner import Outcome, Outcomes, run_slots
-from carg.store import Journal
+from carg.journal import Journal
 
 VARIABLES = json.loads(sys.argv[3])
 

@@ -24,6 +24,7 @@ from carg.console import Screen
 from carg.domains import Seed
 from carg.due import run_due
 from carg.errors import ReplyError, TooManyFailures
+from carg.journal import Journal
 from carg.pipeline import check_missing, expand
 from carg.records import Definition, Instance, Json, Query, Session, Tool
 from carg.scene import Scene
@@ -35,7 +36,7 @@ from carg.stages.forecast import forecast_road
 from carg.stages.tools_by_model import expand_by_model
 from carg.stages.whole import write_whole
 from carg.stats.tools import trial_tables
-from carg.store import Journal, read_parts
+from carg.store import read_parts
 from carg.world.effects import try_effect
 from carg.world.refusing import definition_of, instance_of
 

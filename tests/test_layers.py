@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = [
     "errors",
     "records encoding console",
-    "pacing patterns vocabulary splits stats prompts store parallel gtm.settings config domains",
+    "pacing patterns vocabulary splits stats prompts store journal parallel gtm.settings config domains",
     "referee schemas fill edits loosening siblings normalising guessing comparing",
     "world scene",
     "render checks shards",

@@ -15,9 +15,9 @@ from carg.asking import Ask
 from carg.backends import open_backend
 from carg.backends.faults import retry_after
 from carg.errors import ReplyError, StoreError
+from carg.journal import Journal
 from carg.pacing import Pace, read_duration
 from carg.runner import Outcome, Outcomes
-from carg.store import Journal
 
 
 class Clock:

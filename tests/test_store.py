@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from carg import store
 from carg.errors import ConfigError, StoreError, TryLater
+from carg.journal import SYNC_EVERY_RECORDS, Journal
 from carg.records import Op
 
 
@@ -73,7 +74,7 @@ def test_a_full_disk_is_a_store_error_with_a_hint() -> None:
     """/dev/full answers as a full disk does."""
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
-    journal = store.Journal.__new__(store.Journal)
+    journal = Journal.__new__(Journal)
     journal.path = Path("/dev/full")
     journal._fd, journal._end, journal._unsynced, journal._synced_at = os.open("/dev/full", os.O_WRONLY), 0, 0, 0.0
 
@@ -93,8 +94,8 @@ def test_appending_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytes
         synced.append(os.fstat(fd).st_size)
 
     monkeypatch.setattr(store.os, "fdatasync", slow)
-    with store.Journal(tmp_path / "j.jsonl") as journal:
-        for number in range(3 * store.SYNC_EVERY_RECORDS):
+    with Journal(tmp_path / "j.jsonl") as journal:
+        for number in range(3 * SYNC_EVERY_RECORDS):
             journal.append({"n": number})
         assert synced == []
         go.set()
@@ -110,7 +111,7 @@ def test_a_sync_that_fails_is_told_by_the_next_append(tmp_path: Path, monkeypatc
         raise OSError(errno.EIO, "broken")
 
     monkeypatch.setattr(store.os, "fdatasync", fail)
-    journal = store.Journal(tmp_path / "j.jsonl")
+    journal = Journal(tmp_path / "j.jsonl")
     with pytest.raises(StoreError, match="append"):
         for number in range(100_000):
             journal.append({"n": number})
@@ -120,7 +121,7 @@ def test_a_sync_that_fails_is_told_by_the_next_append(tmp_path: Path, monkeypatc
 
 def test_a_journal_over_a_limit_keeps_all_that_was_there(tmp_path: Path) -> None:
     """A write that the system cuts short (here by a file size limit) leaves only whole lines behind."""
-    journal = store.Journal(tmp_path / "j.jsonl")
+    journal = Journal(tmp_path / "j.jsonl")
     for number in range(3):
         journal.append({"n": number})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -146,7 +147,7 @@ def test_no_right_to_write_is_a_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="file"):
         store.write_records(tmp_path / "file" / "a.jsonl", ops(1))
     with pytest.raises(StoreError, match="file"):
-        store.Journal(tmp_path / "file" / "j.jsonl")
+        Journal(tmp_path / "file" / "j.jsonl")
 
 
 @given(
@@ -158,13 +159,13 @@ def test_opening_cuts_a_torn_tail_and_nothing_else(
 ) -> None:
     """Whatever a crash left after the last newline goes; every whole line stays, and appending goes on."""
     path = tmp_path_factory.mktemp("journal") / "j.jsonl"
-    with store.Journal(path) as journal:
+    with Journal(path) as journal:
         for entry in entries:
             journal.append(entry)
     with path.open("ab") as file:
         file.write(tail)
 
-    with store.Journal(path) as journal:
+    with Journal(path) as journal:
         assert list(journal.entries()) == entries
         offset = journal.append({"last": "1"})
         assert journal.at(offset) == {"last": "1"}
@@ -173,20 +174,20 @@ def test_opening_cuts_a_torn_tail_and_nothing_else(
 
 def test_a_long_entry_is_read_by_its_offset(tmp_path: Path) -> None:
     """An entry of many blocks, and a torn tail of many blocks."""
-    with store.Journal(tmp_path / "j") as journal:
+    with Journal(tmp_path / "j") as journal:
         journal.append({"n": 0})
         at = journal.append({"n": "y" * 200_000})
         assert journal.at(at)["n"] == "y" * 200_000
     with (tmp_path / "j").open("ab") as file:
         file.write(b"z" * 200_000)
-    with store.Journal(tmp_path / "j") as journal:
+    with Journal(tmp_path / "j") as journal:
         assert len(list(journal.entries())) == 2
 
 
 def test_kill_9_loses_no_appended_entry(tmp_path: Path) -> None:
     """A process killed hard right after its appends leaves all of them."""
     code = (
-        "import os,signal,sys; from pathlib import Path; from carg.store import Journal\n"
+        "import os,signal,sys; from pathlib import Path; from carg.journal import Journal\n"
         "j = Journal(Path(sys.argv[1]))\n"
         "for n in range(500): j.append({'n': n})\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
@@ -194,7 +195,7 @@ def test_kill_9_loses_no_appended_entry(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "j")], check=False)
 
     assert done.returncode == -signal.SIGKILL
-    with store.Journal(tmp_path / "j") as journal:
+    with Journal(tmp_path / "j") as journal:
         assert [entry["n"] for entry in journal.entries()] == list(range(500))
 
 
@@ -202,7 +203,7 @@ def test_a_spoiled_line_in_the_middle_is_named(tmp_path: Path) -> None:
     """A journal is not silently shortened: a broken line before the last names file and line."""
     (tmp_path / "j").write_bytes(b'{"n":1}\n{"n":\n{"n":3}\n')
 
-    with store.Journal(tmp_path / "j") as journal, pytest.raises(StoreError, match="line 2"):
+    with Journal(tmp_path / "j") as journal, pytest.raises(StoreError, match="line 2"):
         list(journal.entries())
 
 

@@ -9,8 +9,8 @@ from questions import given, questions
 
 from carg.asking import Ask
 from carg.backends import open_backend
+from carg.journal import Journal
 from carg.runner import Outcome, Outcomes, run_slots
-from carg.store import Journal
 
 SCHEMA = {
     "type": "object",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from carg.backends import Reply, Request
 from carg.errors import BackendError
-from carg.store import read_entry, scan_journal
+from carg.journal import read_entry, scan_journal
 
 
 class Replay:

@@ -15,10 +15,10 @@ from carg.config import Asking, sampling_of
 from carg.errors import BackendError, CargError, ReplyError
 from carg.evaluation.controls import Said
 from carg.evaluation.items import Item
+from carg.journal import Journal
 from carg.ledger import JOURNAL, Spent, read_spent, sum_up
 from carg.pacing import Pace
 from carg.records import Json, digest
-from carg.store import Journal
 from carg.world.answers import answer_schema
 
 ANSWER_TOKENS = 1_024

@@ -20,6 +20,7 @@ from carg.backends import open_backend
 from carg.config import Asking, sampling_of, shares_of, split_address
 from carg.console import show_live
 from carg.errors import ConfigError, StoreError
+from carg.journal import Journal
 from carg.ledger import store_spent
 from carg.pacing import Pace
 from carg.records import Instance, Json, Session, Tool, digest
@@ -27,7 +28,7 @@ from carg.runner import Outcome, Outcomes, Tally, run_slots
 from carg.stages.answer import write_session, write_singles
 from carg.stages.queries import QUERIES_A_SLOT, write_queries
 from carg.stages.whole import write_whole
-from carg.store import Journal, run_digest, write_part
+from carg.store import run_digest, write_part
 
 ROUNDS = 3
 """Times that what is missing after filters is asked for again, from other domains or instances."""
