@@ -16,7 +16,8 @@ from carg.config import STAGES, Asking, Config
 from carg.console import Screen
 from carg.errors import TryLater
 from carg.ledger import read_run, sum_up
-from carg.pipeline import Made, OnCount, check_failures, check_missing, expand, filter_sessions, generate
+from carg.made import Made, check_failures, check_missing
+from carg.pipeline import OnCount, expand, filter_sessions, generate
 from carg.records import digest
 from carg.store import is_done, locked, read_manifest, set_aside, unfinish, write_manifest
 

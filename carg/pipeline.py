@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from carg.domains import choose_seeds, file_digests, keep_files
-from carg.errors import ConfigError, StoreError, TooManyFailures
-from carg.ledger import cost_table, read_spent
+from carg.errors import ConfigError, StoreError
+from carg.ledger import cost_table
+from carg.made import Made, find_made, finish, finish_road, missing_parts, prepare, read_made
 from carg.records import Instance, Json, Tool, digest
 from carg.store import (
-    check_fingerprint,
     is_done,
     locked,
     parts,
-    read_manifest,
     read_parts,
     run_digest,
     set_aside,
@@ -31,100 +30,6 @@ from carg.store import (
 
 OnCount = Callable[[int], None]
 """Hears how much more is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What a stage made: counts worth showing, and the digest of its records."""
-
-    stage: str
-    counts: dict[str, int]
-    digest: str
-    again: bool = False
-    """Whether it was there already."""
-    slots: dict[str, int] = field(default_factory=dict)
-    """Where a model was asked: slots requested, accepted, rejected, failed; and candidates."""
-
-
-def check_failures(made: Made, max_failed: float) -> None:
-    """Raises TooManyFailures when too large a share of a stage's slots failed, or their sum does not hold.
-
-    Failures are data: the stage is whole and its records are sound, what is missing is told in its manifest.
-    """
-    if not made.slots:
-        return
-    requested, failed = made.slots["requested"], made.slots["failed"]
-    if requested != made.slots["accepted"] + made.slots["rejected"] + failed:
-        raise TooManyFailures(f"{made.stage}: the slots do not add up: {made.slots}", "report this, with slots.jsonl")
-    if failed > max_failed * requested:
-        raise TooManyFailures(
-            f"{made.stage}: {failed} of {requested} slots failed, more than --max-failed {max_failed:g} allows",
-            f"see why in {made.stage}/slots.jsonl; then --retry-failed tries them again, or raise --max-failed",
-        )
-
-
-def check_missing(made: Made) -> None:
-    """Raises TooManyFailures when fewer tools were made than were asked for; those that are there are sound."""
-    if missing := made.counts.get("missing"):
-        raise TooManyFailures(
-            f"{made.stage}: {missing:,} tools are missing after {made.slots['candidates']:,} candidates",
-            f"see {made.stage}/refused-00000.jsonl; with --fresh: more --domains, another model, or fewer --tools",
-        )
-
-
-def _done(folder: Path, stage: str, road: Any = None, *, source: str = "") -> Made | None:
-    """What a finished stage made; None where work is left. `source` is the digest that it must have been made from."""
-    if not is_done(folder, stage):
-        return None
-    found = _read_made(folder, stage)
-    made = Made(stage, found["counts"], found["digest"], again=True, slots=found.get("slots", {}))
-    retried = road is not None and road.retry_failed and made.slots.get("failed")
-    if retried or _missing_parts(folder, found) or found.get("source", source) != source:
-        unfinish(folder, stage)
-        return None
-    return made
-
-
-def _read_made(folder: Path, stage: str) -> dict[str, Any]:
-    """The manifest of a stage. Raises StoreError where the stage is not finished, or it is of something else."""
-    found = read_manifest(folder, stage)
-    if isinstance(found.get("counts"), dict) and isinstance(found.get("digest"), str):
-        return found
-    raise StoreError(
-        f"{folder / f'{stage}.manifest.json'}: not a manifest of carg {stage}",
-        "choose another --run, or make the stage anew with --fresh: it sets aside what is there",
-    )
-
-
-def _missing_parts(folder: Path, manifest: dict[str, Any]) -> list[str]:
-    """Part files that were there when the stage was finished: a lost one is made again, never passed over."""
-    return [name for name in manifest.get("parts", ()) if not (folder / name).exists()]
-
-
-def _finish_road(folder: Path, stage: str, told: Any, **more: Json) -> Made:
-    """The manifest of a stage that a model was asked for: with its slots, and with what all its visits cost."""
-    slots = asdict(told.slots)
-    spent = [asdict(line) for line in read_spent(folder)]
-    more |= {"slots": slots, "spent": spent, "asking": told.asking, "refused": told.refused, "unusable": told.unusable}
-    more["trials"] = told.trials
-    return replace(_finish(folder, stage, told.records, told.digest, more), slots=slots)
-
-
-def _finish(folder: Path, stage: str, counts: dict[str, int], key: str, more: dict[str, Json] | None = None) -> Made:
-    made = sorted(path.name for path in folder.glob("*-[0-9]*.jsonl"))
-    write_manifest(folder, stage, {"counts": counts, "digest": key, "parts": made, **(more or {})})
-    return Made(stage, counts, key)
-
-
-def _prepare(run: Path, stage: str, settings: dict[str, Json], *, fresh: bool) -> Path:
-    """The folder of the stage, with its settings; settings under which nothing was made yet bind nobody."""
-    folder = run / stage
-    if fresh:
-        set_aside(folder)
-    if not any(path.stat().st_size for path in folder.glob("*.jsonl")):
-        (folder / f"{stage}.settings.json").unlink(missing_ok=True)
-    check_fingerprint(folder, stage, settings)
-    return folder
 
 
 def _road_settings(road: Any, stage: str) -> dict[str, Json]:
@@ -162,15 +67,15 @@ def expand(
         "road": _road_settings(road, "expand"),
     }
     with locked(run):
-        folder = _prepare(run, "expand", settings, fresh=fresh)
-        if (made := _done(folder, "expand", road)) is not None:
+        folder = prepare(run, "expand", settings, fresh=fresh)
+        if (made := find_made(folder, "expand", road)) is not None:
             return made
         if road is None:
             from carg.stages.by_world import expand_by_world
 
             keep_files(folder, seeds)
             report = expand_by_world(folder, seeds, n_tools, n_instances, seed)
-            return _finish(folder, "expand", {**report.records, **report.counts}, report.digest)
+            return finish(folder, "expand", {**report.records, **report.counts}, report.digest)
         from carg.stages.tools_by_model import expand_by_model
 
         assert n_tools is not None
@@ -179,7 +84,7 @@ def expand(
                 folder, seeds, n_tools, road, on_done=lambda _name, out: on_count(len(out.records.get("tools", ())))
             )
         )
-        return _finish_road(folder, "expand", told, asked=digest("expand", settings))
+        return finish_road(folder, "expand", told, asked=digest("expand", settings))
 
 
 def generate(
@@ -202,19 +107,19 @@ def generate(
         road = replace(road, session_mode=session_mode, n_queries=n_queries)
     elif n_queries:
         raise ConfigError("queries are written by a model", "name one with --backend")
-    expanded = _read_made(run / "expand", "expand")
+    expanded = read_made(run / "expand", "expand")
     source: str = expanded["digest"]
     # Tools of a model may grow in number under the same settings; those of worlds follow from their settings.
     settings = {"exchanges": n_exchanges, "seed": seed, "expand": expanded.get("asked", source)}
     settings["road"] = _road_settings(road, "generate")
     with locked(run):
-        folder = _prepare(run, "generate", settings, fresh=fresh)
-        if (made := _done(folder, "generate", road, source=source)) is not None:
+        folder = prepare(run, "generate", settings, fresh=fresh)
+        if (made := find_made(folder, "generate", road, source=source)) is not None:
             return made
         if road is None:
             return _generate_by_world(run, folder, n_exchanges, seed, width, on_count)
         told = _generate_by_model(run, folder, n_exchanges, seed, road, width, on_count)
-        return _finish_road(folder, "generate", told, source=source)
+        return finish_road(folder, "generate", told, source=source)
 
 
 def _generate_by_model(
@@ -251,32 +156,32 @@ def _generate_by_world(
         from carg.stages.calls_only import write_calls
 
         calls = write_calls(run, folder, n_exchanges, seed)
-        source = _read_made(run / "expand", "expand")["digest"]
-        return _finish(folder, "generate", calls.counts, calls.digest, {"calls_only": True, "source": source})
+        source = read_made(run / "expand", "expand")["digest"]
+        return finish(folder, "generate", calls.counts, calls.digest, {"calls_only": True, "source": source})
     from carg.stages.by_world import generate_by_world
 
     report = generate_by_world(
         run, n_exchanges, seed, width=width, on_part=lambda counts: on_count(counts["exchanges"])
     )
-    return _finish(folder, "generate", {**report.counts, **report.records}, report.digest)
+    return finish(folder, "generate", {**report.counts, **report.records}, report.digest)
 
 
 def filter_sessions(
     run: Path, *, width: int | None = None, fresh: bool = False, on_count: OnCount = lambda _n: None
 ) -> Made:
     """The checked rows in `run/dataset`, the rejects in `run/rejected`, `filter.json` and the report page."""
-    generated = _read_made(run / "generate", "generate")
+    generated = read_made(run / "generate", "generate")
     if generated.get("calls_only"):
         raise StoreError(
             f"{run}: the run holds calls without answers", "name a model that answers: carg generate --backend"
         )
-    if missing := _missing_parts(run / "generate", generated):
+    if missing := missing_parts(run / "generate", generated):
         raise StoreError(
             f"{run / 'generate' / missing[0]}: the file is gone", "run `carg generate` again: it makes what is missing"
         )
     with locked(run):
         if is_done(run, "filter") and (run / "dataset").is_dir() and not fresh:
-            found = _read_made(run, "filter")
+            found = read_made(run, "filter")
             if found.get("generate") == generated["digest"]:
                 return Made("filter", found["counts"], found["digest"], again=True)
             raise StoreError(f"{run / 'dataset'} holds other rows", "give --fresh to set it aside and write anew")
@@ -288,7 +193,7 @@ def filter_sessions(
         set_aside(run / "dataset")
         unfinish(run, "filter")
         keep_parts(run / "parts", generated["digest"], fresh=fresh)
-        split = _read_made(run / "expand", "expand").get("split")
+        split = read_made(run / "expand", "expand").get("split")
         jobs = [(run, number, split) for number in range(count_parts(run))]
         for report in map_parts(_filter_one, jobs, width=width):
             on_count(report.counts.get("exchanges/read", 0))
@@ -349,14 +254,14 @@ def import_tools(
         refusals += found.refusals
     with locked(run):
         settings: dict[str, Json] = {"imported": sorted(str(path) for path in files), "seed": seed, "split": split}
-        folder = _prepare(run, "expand", settings, fresh=fresh)
+        folder = prepare(run, "expand", settings, fresh=fresh)
         instances = instances_of(list(tools.values()), seed)
         write_part(folder, "tools", 0, tools.values())
         write_part(folder, "instances", 0, instances)
         write_part(folder, "refusals", 0, refusals)
         counts = {"tools": len(tools), "instances": len(instances), "refused": len(refusals)}
         key = run_digest({"tools": tools, "instances": [item.id for item in instances]})
-        return _finish(folder, "expand", counts, key, {"split": split}), refusals
+        return finish(folder, "expand", counts, key, {"split": split}), refusals
 
 
 def told(value: object) -> dict[str, Json]:

@@ -25,7 +25,8 @@ from carg.domains import Seed
 from carg.due import run_due
 from carg.errors import ReplyError, TooManyFailures
 from carg.journal import Journal
-from carg.pipeline import check_missing, expand
+from carg.made import check_missing
+from carg.pipeline import expand
 from carg.records import Definition, Instance, Json, Query, Session, Tool
 from carg.scene import Scene
 from carg.schemas import is_valid

@@ -23,7 +23,7 @@ ROWS = [
     "backends replies ledger",
     "asking runner",
     "stages",
-    "filter finetune evaluate evaluation stats.* importing simulate serve report status domain_check drafting",
+    "filter finetune evaluate evaluation stats.* importing simulate serve report status domain_check drafting made",
     "pipeline",
     "due planning training talking demo",
     "options commands cli __main__",

@@ -13,7 +13,8 @@ from tiny_run import INSTANCES, N_EXCHANGES, domains, files_of, in_process, made
 
 from carg.domains import choose_seeds
 from carg.errors import ConfigError, DomainError, StoreError, TooManyFailures
-from carg.pipeline import Made, check_failures, expand, filter_sessions, generate, import_tools, told
+from carg.made import Made, check_failures
+from carg.pipeline import expand, filter_sessions, generate, import_tools, told
 from carg.store import read_manifest
 
 __all__ = ["domains", "made_once", "run"]

@@ -21,7 +21,8 @@ from carg.options import (
 
 
 def _show(screen: Screen, made: Any, next_step: str, max_failed: float = 1.0) -> None:
-    from carg.pipeline import check_failures, check_missing, told
+    from carg.made import check_failures, check_missing
+    from carg.pipeline import told
 
     if screen.as_json:
         screen.json(told(made))
