@@ -31,7 +31,8 @@ LONGEST_WAIT_S = 300.0
 STEP_S = 5.0
 SILENT_CALLS = 20
 """So many calls in a row without an answer, each after all its tries, mean that the server is down."""
-FIRST_SILENT_CALLS = 5
+FIRST_SILENT_CALLS = 2
+"""The same where none was answered yet: a wrong address shows at the first questions, however few they are."""
 
 Check = Callable[[Json], str | None]
 """A complaint that the model can mend, or None when the answer will do."""
