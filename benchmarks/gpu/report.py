@@ -89,7 +89,7 @@ def _decode(made: Any) -> str:
 
 
 def _evaluate(made: Any) -> str:
-    shown = made.get("skipped") or f"```\n{made['table'].rstrip()}\n```"
+    shown = f"```\n{made['table'].rstrip()}\n```"
     return f"### On tools and domains it never saw\n\n{shown}"
 
 

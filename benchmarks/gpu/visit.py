@@ -64,7 +64,7 @@ class Visit:
 def sizes_of(dry: bool, minutes: float | None, exchanges: int | None) -> Sizes:
     """The sizes of a dry or a real run; generating and checking 60,000 exchanges takes a core about two minutes."""
     if dry:
-        domains, tuned = ("beekeeping", "retail_banking"), ("--eval-rows", "2", "--context", "3072")
+        domains, tuned = ("beekeeping", "freight"), ("--eval-rows", "2", "--context", "3072")
         decode = ("--batches", "1", "4", "--waves", "1", "--max-new-tokens", "16", "--device", "cpu")
         return Sizes(domains, exchanges or 240, 2, "tiny", minutes or 0.15, tuned, decode, 3, 16, 1_000_000)
     workers = max(1, (os.cpu_count() or 4) - 3)
