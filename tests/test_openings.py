@@ -5,10 +5,11 @@ from random import Random
 import pytest
 from worlds import NOW, WORLD, draw_instance, grow, load, loan, plain_service, service_of, setting, shed, state, tool
 
-from carg.records import Instance
+from carg.records import Instance, Op, Opening
 from carg.world.functions import DAY_S
 from carg.world.openings import (
     MOST_LOGS,
+    add_up,
     broken_invariants,
     draw_actor,
     due_records,
@@ -55,6 +56,22 @@ def test_invariants_hold_and_counts_are_right(grown):
         counted = there.fork()
         recount(setting(), counted)
         assert counted.tables == there.tables
+
+
+def test_a_patch_carries_the_counts_that_follow_from_it():
+    """A tool scrapped in one shed and one moved to another: both sheds are counted again, nothing else is touched."""
+    there = state()
+    opening = Opening("o", "i", 0, there.now, {}, there.tables, there.counters)
+    ops = [Op("tool", "T1", tool("T1", status="scrapped")), Op("tool", "T3", tool("T3", status="lent", shed="S2"))]
+
+    assert add_up(setting(), opening, ops[:1]) == (
+        ops[0],
+        Op("shed", "S1", {**there.tables["shed"]["S1"], "tools": 1}),
+    )
+    counts = {op.id: (op.record["tools"], op.record["worth"]) for op in add_up(setting(), opening, ops)[2:]}
+    assert counts == {"S1": (0, 100.0), "S2": (2, 160.0)}
+    assert add_up(setting(), opening, add_up(setting(), opening, ops)) == add_up(setting(), opening, ops)
+    assert add_up(setting(), opening, [Op("loan", "L1", None)])[1].record["loans"] == 0
 
 
 def test_invariants_that_are_broken_are_named():

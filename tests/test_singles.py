@@ -1,12 +1,14 @@
 """Single rows: what each kind of item is, minimal pairs that differ in one thing, and that labels are proved."""
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
 from worlds import draw_instance, grow, open_scene, plain_service, service_of, state
 
-from carg.records import FAULT_ORDER, LOOKALIKES, Opening
+from carg.records import FAULT_ORDER, LOOKALIKES, Directive, Op, Opening
+from carg.world.composing import Note
 from carg.world.failing import (
     draw_blunt,
     draw_broken,
@@ -18,9 +20,10 @@ from carg.world.failing import (
     misspell,
     near_id,
 )
-from carg.world.replay import replay, replay_answers
-from carg.world.rows import draw_singles
-from carg.world.singles import Singles, narrow
+from carg.world.openings import add_up, recount
+from carg.world.replay import replay, replay_answers, start_state
+from carg.world.rows import _is_odd, draw_singles, make_rows
+from carg.world.singles import Item, Singles, narrow
 from carg.world.state import State
 
 SEEDS = range(1, 9)
@@ -94,6 +97,7 @@ def test_a_refused_item_passes_in_the_patched_state_or_the_reverse():
             assert {here.call.label, there.call.label} == {"valid", "invalid"}
             fault = (here if here.call.label == "invalid" else there).call.violates[0].fault
             assert fault in ("state.order", "state.conflict", "rule.limit", "state.forbidden")
+            assert add_up(singles.service.setting, singles.opening, item.patch) == item.patch
         seen[bool(item.patch)] += 1
     assert seen[True] > 5
 
@@ -107,6 +111,7 @@ def test_a_missing_item_names_what_is_not_there():
         assert answered.call.violates[0].fault == "state.not_found"
         if item.patch:
             assert ask(singles, item).call.label == "valid"
+            assert add_up(singles.service.setting, singles.opening, item.patch) == item.patch
     assert kinds.keys() == {"sibling:removed", "near_id"}
 
 
@@ -166,6 +171,53 @@ def test_rows_replay_to_the_same_answers(drawn):
             assert replay(scene) == [exchange.response for exchange in session.exchanges]
             for exchange, answered in zip(session.exchanges, replay_answers(scene), strict=True):
                 assert (exchange.call.label, exchange.call.violates) == (answered.call.label, answered.call.violates)
+
+
+def test_a_patched_state_adds_up_and_answers_within_its_schemas(drawn):
+    """Counts and sums follow what was patched, however many items of a row patch; no body breaks its `returns`."""
+    patched = 0
+    for instance, opening, made in drawn:
+        service = service_of(instance)
+        for session in made:
+            there = start_state(opening, session)
+            counted = there.fork()
+            recount(service.setting, counted)
+            assert counted.tables == there.tables
+            loose = service.with_siblings(session.siblings)
+            for exchange in session.exchanges if session.patch else ():
+                assert not _is_odd(loose, exchange)
+                patched += exchange.response.ok
+    assert patched > 20
+
+
+def test_two_items_may_patch_what_one_count_is_of():
+    """Each took one tool out of the shed; where both do, the shed lacks two."""
+    counts = set()
+    for seed in range(12):
+        singles = singles_of(plain_service("workshop"), seed)
+        items = []
+        for key in ("T1", "T3"):
+            gone = Op("tool", key, {**singles.opening.tables["tool"][key], "status": "scrapped"})
+            text = singles.write(singles.service.tools["get_tool"], {"tool": key})
+            patch = add_up(singles.service.setting, singles.opening, [gone])
+            items.append(Item("get_tool", text, Note(), patch=patch))
+        for row in make_rows(singles, items):
+            shed = {op.id: op.record for op in row.patch if op.table == "shed"}.get("S1", {"tools": 2})
+            n_gone = sum(op.table == "tool" for op in row.patch)
+            assert shed["tools"] == 2 - n_gone
+            counts.add(n_gone)
+    assert counts == {0, 1, 2}
+
+
+def test_an_answer_that_its_tool_could_not_give_is_odd(drawn):
+    """A body without what `returns` asks for; a directive may break the shape."""
+    instance, _, made = drawn[0]
+    service = service_of(instance)
+    sound = next(e for row in made for e in row.exchanges if e.response.ok and e.directive is None and not row.siblings)
+    spoiled = replace(sound, response=replace(sound.response, body=None))
+    cut = replace(spoiled, directive=Directive("truncated", {}, 1))
+
+    assert [_is_odd(service, exchange) for exchange in (sound, spoiled, cut)] == [False, True, False]
 
 
 def test_pairs_ask_the_same_and_differ_in_their_labels(drawn):

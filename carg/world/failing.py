@@ -13,7 +13,7 @@ from carg.world.arguments import show_arguments
 from carg.world.caller import draw_argument, draw_arguments
 from carg.world.composing import Note
 from carg.world.model import FieldSpec, Operation
-from carg.world.openings import draw_actor
+from carg.world.openings import add_up, draw_actor
 from carg.world.outcome import Outcome
 from carg.world.singles import TRIES, Item, Singles
 from carg.world.state import Frame, State
@@ -117,7 +117,10 @@ def draw_refused(singles: Singles) -> Item | None:
 def _flip(
     singles: Singles, operation: Operation, arguments: Mapping[str, Any], outcome: Outcome
 ) -> tuple[Op, ...] | None:
-    """A change of one cell that was read and turns success into refusal by a rule, or refusal into success."""
+    """A change of one cell that was read and turns success into refusal by a rule, or refusal into success.
+
+    What counts or sums up that cell changes with it.
+    """
     cells = [read for read in outcome.trace.label if read[2] is not None and read[0] in singles.state.tables]
     singles.rng.shuffle(cells)
     if singles.rng.random() < LIFE_FIRST:
@@ -127,10 +130,11 @@ def _flip(
         if record is None or field is None:
             continue
         for value in other_values(singles, _spec(singles, table, field), record[field])[:4]:
-            patch = (Op(table, str(key), {**record, field: value}),)
+            change = Op(table, str(key), {**record, field: value})
+            patch = add_up(singles.service.setting, singles.opening, [change])
             tables = patch_tables(singles.opening.tables, patch)
             changed = State(tables, singles.state.now, singles.state.counters)
-            if not _sound(singles, table, str(key), changed):
+            if not all(_sound(singles, op.table, op.id, changed) for op in patch):
                 continue
             after = singles.try_out(operation, arguments, changed)
             if (after.refusal is None) != (outcome.refusal is None) and _by_rule(after, outcome):
@@ -184,9 +188,8 @@ def draw_missing(singles: Singles) -> Item | None:
         return None
     key, resource = arguments[target], tool.operation.inputs[0].spec.of or ""
     if not _referred(singles, resource, key) and singles.rng.random() < 0.7:
-        return Item(
-            name, singles.write(tool, arguments), Note(mutation="sibling:removed"), patch=(Op(resource, key, None),)
-        )
+        patch = add_up(singles.service.setting, singles.opening, [Op(resource, key, None)])
+        return Item(name, singles.write(tool, arguments), Note(mutation="sibling:removed"), patch=patch)
     wrong = near_id(key, singles.rng)
     if wrong in singles.state.tables[resource]:
         return None

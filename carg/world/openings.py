@@ -7,7 +7,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from carg.records import Instance, Json, Opening, digest
+from carg.records import Instance, Json, Op, Opening, digest
 from carg.world.caller import draw_arguments, draw_credential
 from carg.world.executing import execute
 from carg.world.functions import DAY_S, Uncomputable, month_of
@@ -18,6 +18,7 @@ from carg.world.run import Run, coerce
 from carg.world.setting import Setting
 from carg.world.state import Frame, State
 from carg.world.upkeep import Own, check_always, keep_tallies, tally_over
+from carg.world.view import patch_tables
 
 MOST_LOGS = 28
 """Records kept of a resource that nothing refers to and nothing ends: logs would fill every prompt."""
@@ -265,6 +266,18 @@ def recount(setting: Setting, state: State) -> None:
                 value = coerce(spec, tally_over(frame, spec.tally, named.get(key, ()), values))
                 if value != record[name]:
                     state.tables[owner.name][key] = {**record, name: value}
+
+
+def add_up(setting: Setting, opening: Opening, patch: Iterable[Op]) -> tuple[Op, ...]:
+    """The patch with every count and sum that follows from it, so that the patched opening adds up, too."""
+    ops = {(op.table, op.id): op for op in patch}
+    state = State(patch_tables(opening.tables, ops.values()), opening.now)
+    recount(setting, state)
+    for table, records in state.tables.items():
+        for key, record in records.items():
+            if record is not opening.tables[table].get(key):
+                ops[table, key] = Op(table, key, record)
+    return tuple(ops.values())
 
 
 def _remove_closure(setting: Setting, state: State, table: str, key: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from carg.records import Op, Opening, Session, digest
+from carg.records import Exchange, Op, Opening, Session, digest
+from carg.schemas import validator
 from carg.world.composing import Take, choose_tools
 from carg.world.failing import (
     draw_blunt,
@@ -15,7 +16,7 @@ from carg.world.failing import (
     draw_sibling,
     draw_unsigned,
 )
-from carg.world.openings import draw_actor
+from carg.world.openings import add_up, draw_actor
 from carg.world.service import Service
 from carg.world.singles import Item, Singles
 
@@ -44,17 +45,31 @@ def _play(singles: Singles, items: list[Item], loose: list[bool], pair: str | No
     # Both rows of a pair show the same tools in the same order.
     rng = Random(pair) if pair else singles.rng
     names = choose_tools(service, dict.fromkeys(item.operation for item in items), rng)
+    # Two items may have changed what one count is of.
+    ops = add_up(service.setting, singles.opening, patch.values()) if patch else ()
     asked = items
     for _ in range(3):
-        take = Take(service, singles.opening, singles.actor, names, tuple(patch.values()), siblings)
+        take = Take(service, singles.opening, singles.actor, names, ops, siblings)
         for item in asked:
             take.ask(item.text, item.note, item.directive)
         made = take.close("single", rng, pair=pair)
-        if made is None or all(exchange.train for exchange in made.exchanges):
-            return made
+        if made is None:
+            return None
         # A single exchange that is not determined is dropped, and the rest played again without it.
-        asked = [item for item, exchange in zip(asked, made.exchanges, strict=True) if exchange.train]
+        pairs = zip(asked, made.exchanges, strict=True)
+        kept = [item for item, exchange in pairs if exchange.train and not (ops and _is_odd(service, exchange))]
+        if len(kept) == len(asked):
+            return made
+        asked = kept
     return None
+
+
+def _is_odd(service: Service, exchange: Exchange) -> bool:
+    """The tool cannot answer so: a status laid over a record may leave empty what the way to it would have filled."""
+    definition = service.definitions.get(exchange.call.tool or "")
+    if definition is None or not exchange.response.ok or exchange.directive is not None:
+        return False
+    return not validator(definition.returns or {}).is_valid(exchange.response.body)
 
 
 def draw_singles(service: Service, opening: Opening, rng: Random, budget: int) -> list[Session]:
