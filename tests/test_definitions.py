@@ -1,11 +1,12 @@
 """Definitions as draws: siblings that leave a tightening out, arguments there and back, bodies as `returns` says."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from worlds import NEUTRAL, NOW, TODAY, draw_instance, grow, plain_service, service_of, state, untightened
+from worlds import NEUTRAL, NOW, TODAY, draw_instance, grow, load, plain_service, service_of, state, untightened
 
 from carg.errors import RecordError
 from carg.records import Opening
@@ -13,11 +14,13 @@ from carg.schemas import faults, validator
 from carg.world.arguments import read_arguments, show_arguments
 from carg.world.caller import draw_arguments
 from carg.world.definitions import draw_tool
+from carg.world.describing import all_rules, written_cells
 from carg.world.failing import (
     draw_sibling,
 )
 from carg.world.singles import Singles
 from carg.world.state import State
+from carg.world.tightening import _possible
 
 TIGHT = {
     "drop": "schema.unknown",
@@ -89,6 +92,56 @@ def test_errors_are_listed_in_the_order_in_which_they_are_tried():
     assert codes.index("shed_full") > codes.index("there_already") > codes.index("tool_not_ready")
     faults_named = {spec.fault for spec in plain_service("workshop").tools["scrap_tool"].definition.errors}
     assert faults_named == {"state.forbidden", "state.not_found", "state.order", "rule.limit"}
+
+
+def test_what_a_delete_empties_elsewhere_can_refuse_it():
+    """An invariant over a reference that is emptied is among the errors of the delete, as it is what refuses it."""
+    world = load("""
+[resources.badge]
+about = "Opens a shed."
+id = "BDG"
+initial = [3, 4]
+offers = ["get", "create", "delete"]
+on_delete = { holder = "nullify" }
+[resources.badge.fields]
+label = { text = "label" }
+[resources.holder]
+about = "Who has a badge, or none."
+id = "HLD"
+initial = [3, 4]
+offers = ["get", "create"]
+always = [{ that = "not inside or badge != null", code = "inside_bare", class = "state.conflict", say = "No." }]
+[resources.holder.fields]
+badge = { ref = "badge", optional = 0.2 }
+inside = { boolean = 0.5 }
+[services.gate]
+about = "Who may go in."
+offers = ["badge", "holder"]
+""")
+    codes = {name: {rule.code for rule in all_rules(world, world.operations[name])} for name in world.operations}
+
+    assert "inside_bare" in codes["delete_badge"] & codes["create_holder"]
+    assert "inside_bare" not in codes["create_badge"] | codes["delete_member"]
+    assert {("member", "name"), ("loan", "fee"), ("member", "fees")} <= written_cells(
+        world, world.operations["delete_member"]
+    )
+
+
+def test_a_tightening_leaves_room_for_what_the_world_gives():
+    """A number with a broken default is not made whole; what goes with some records only is not asked for with all."""
+    operation = plain_service("workshop").world.operations["create_tool"]
+    price = next(item for item in operation.inputs if item.name == "price")
+    battery = next(item for item in operation.inputs if item.name == "battery")
+    kinds = {
+        default: _possible(operation, replace(price, required=False, spec=replace(price.spec, default=default)))
+        for default in (None, 29.0, 29.5)
+    }
+
+    assert ["whole" in kinds[default] for default in (None, 29.0, 29.5)] == [True, True, False]
+    assert "need" in kinds[29.5]
+    assert battery.spec.only_if is not None
+    assert "need" not in _possible(operation, battery)
+    assert "need" in _possible(operation, replace(battery, spec=replace(battery.spec, only_if=None)))
 
 
 def test_every_kind_of_tightening_makes_a_minimal_pair():

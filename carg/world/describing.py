@@ -225,11 +225,24 @@ def all_rules(world: World, operation: Operation) -> tuple[Rule, ...]:
     return tuple({rule.code: rule for rule in rules}.values())
 
 
+def _deleted_cells(world: World, name: str, above: tuple[str, ...] = ()) -> set[tuple[str, str]]:
+    """The fields of a record that goes, of those that go with it, and the references that are emptied."""
+    cells = {(name, field) for field in world.resources[name].fields}
+    for other, policy in world.resources[name].on_delete.items():
+        if policy == "cascade" and other not in (*above, name):
+            cells |= _deleted_cells(world, other, (*above, name))
+        elif policy == "nullify":
+            cells |= {(other, spec.name) for spec in world.resources[other].fields.values() if spec.of == name}
+    return cells
+
+
 def written_cells(world: World, operation: Operation) -> set[tuple[str, str]]:
     """Every (resource, field) that the operation can write, tallies included."""
     cells: set[tuple[str, str]] = set()
-    if operation.kind in ("create", "delete"):
+    if operation.kind == "create":
         cells |= {(operation.subject, name) for name in world.resources[operation.subject].fields}
+    elif operation.kind == "delete":
+        cells |= _deleted_cells(world, operation.subject)
     elif operation.kind == "update":
         cells |= {(operation.subject, item.name) for item in operation.inputs[1:]}
     cells |= {(effect.of, effect.field) for effect in operation.effects}

@@ -59,12 +59,13 @@ def _possible(operation: Operation, item: Input) -> list[str]:
     if item.name in ("limit", "offset", "steps") or item.role in ("target", "targets"):
         return ["high"] if item.name == "limit" else []
     if not item.required:
-        options += ["drop", "drop", "need"]
+        # What goes with some records only cannot be asked for with all.
+        options += ["drop", "drop", "need"] if spec.only_if is None else ["drop", "drop"]
     if spec.kind == "choice" and len(spec.options) > 2 and operation.kind != "table":
         options += ["enum", "enum"]
     if spec.kind in ("integer", "number") and (spec.high or 0) - (spec.low or 0) > 4:
         options += ["high", "low"]
-        if spec.kind == "number":
+        if spec.kind == "number" and float(spec.default or 0).is_integer():
             options.append("whole")
     if spec.kind == "text" and (spec.high or 0) >= 120:
         options.append("short")
