@@ -8,7 +8,7 @@ import pytest
 from scenes import DEFINITIONS, REFEREES, alter, patch, play, render
 
 from carg.checks import judge_scene, judge_tool, read_scene
-from carg.records import Message
+from carg.records import Message, Op
 from carg.scene import Scene
 
 GET, NEW = ("get_book", {"id": "B-501"}), ("create_book", {"title": "Tides", "pages": 90})
@@ -42,6 +42,18 @@ def test_a_probe_has_what_it_probes_before_it(
     name = probe.replace("-", "_").partition(":")[0]
 
     assert judge(scene) == ([] if sound else [f"probes: turn {len(steps) - 1}: nothing before it to {name}"])
+
+
+def test_a_probe_may_read_what_an_action_made_unnamed() -> None:
+    """Its write is known by the changes of state alone; those of another record do not count."""
+    action = ("create_book", {"title": "Tides", "pages": 90})
+    scene = alter(play(action, OTHER), 1, lambda item: replace(item, probe="read_after_write"))
+
+    def judged(key: str) -> list[str]:
+        return judge(alter(scene, 0, lambda item: replace(item, ops=(Op("book", key, {}),))))
+
+    assert judged("B-107") == []
+    assert judged("B-108") == ["probes: turn 1: nothing before it to read_after_write"]
 
 
 def test_records_made_later_bear_later_times() -> None:

@@ -9,7 +9,7 @@ from scenes import REFEREES, alter, play
 
 from carg.checks import judge_scene, read_scene
 from carg.checks.text import passes_luhn
-from carg.records import Directive
+from carg.records import Directive, Violation
 
 SCENE = play(("get_book", {"id": "B-100"}), kind="single")
 LATER = ("answer_reads", "echo")
@@ -102,6 +102,20 @@ def test_sound_words_are_left_alone(text: str) -> None:
 def test_a_directive_may_cut_the_text() -> None:
     """An answer that was to be truncated may end anywhere."""
     assert complain('{"a": [1, 2', directive=Directive("truncated", {}, 1)) == set()
+
+
+def test_a_fence_around_a_call_is_a_fault_unless_it_makes_the_call_unparsable() -> None:
+    """Malformed calls may be fenced ones; other marks of a template are not let through there either."""
+
+    def found(text: str, *violates: Violation) -> bool:
+        scene = alter(SCENE, 0, lambda item: replace(item, call=replace(item.call, text=text, violates=violates)))
+        return "template_tokens" in {item.check for item in judge_scene(read_scene(scene, REFEREES))}
+
+    unparsable = Violation("malformed_call", "call.unparsable")
+    assert found('```\n{"tool": "get_book"}\n```')
+    assert found('```\n{"tool": "get_book"}\n```', Violation("missing", "schema.missing"))
+    assert not found('```\n{"tool": "get_book"}\n```', unparsable)
+    assert found('{"tool": "get_book"<|im_end|>', unparsable)
 
 
 def test_luhn() -> None:

@@ -151,6 +151,7 @@ def _prepares(kind: str, turn: Turn, earlier: Turn) -> bool:
         return earlier.effect == "delete" and earlier.subject == turn.subject
     if kind == "read_after_write" and turn.effect == "read" and turn.subject is not None:
         touched = {earlier.subject, *(record_id for record_id, _ in earlier.records)}
+        touched |= {op.id for op in earlier.exchange.ops}  # An action may make a record that nobody named.
         return turn.subject in touched | {str(value) for value in earlier.named.values()}
     return True
 

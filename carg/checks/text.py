@@ -21,9 +21,10 @@ _PLACEHOLDER_HINTS: tuple[str, ...] = ("lorem", "placeholder", "todo", "tbd", "{
 _PLACEHOLDER_HINTS += ("<your", "<insert", "<enter", "<some", "[your", "[insert")
 _PLACEHOLDER_VALUES = frozenset({"string", "foo", "foobar", "foo/bar", "foo bar", "sample text", "your_api_key", "xxx"})
 _TEMPLATE = re.compile(
-    r"<\|[\w ]{2,30}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?think>|\A\s*```|<｜[^｜]{2,30}｜>"
+    r"<\|[\w ]{2,30}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?think>|<｜[^｜]{2,30}｜>"
 )
-_TEMPLATE_HINTS: tuple[str, ...] = ("<|", "s>", "inst]", "_of_turn>", "think>", "```", "<｜")
+_TEMPLATE_HINTS: tuple[str, ...] = ("<|", "s>", "inst]", "_of_turn>", "think>", "<｜")
+_FENCE = re.compile(r"\A\s*```")
 _REFUSAL = re.compile(
     r"\bas an? (?:AI|language model|assistant)\b|\bI(?:'m| am) (?:sorry|unable|not able)\b"
     r"|\bI (?:cannot|can't|can not)\b|\bI do(?:n't| not) have (?:access|the ability|real)",
@@ -72,6 +73,10 @@ def placeholders(turn: Turn) -> str | None:
 @check()
 def template_tokens(turn: Turn) -> str | None:
     """No marks of a chat template, no fence around the answer: <|im_end|>, [INST], <think>, ```."""
+    call = turn.exchange.call
+    spoiled = bool(call.violates) and call.violates[0].fault == "call.unparsable"  # A fence may be what spoils it.
+    if _FENCE.match(turn.exchange.response.text) or (_FENCE.match(call.text) and not spoiled):
+        return "template mark '```'"
     return _search(_TEMPLATE, turn, "template mark", _TEMPLATE_HINTS)
 
 
