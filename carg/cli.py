@@ -73,8 +73,12 @@ def main() -> None:
         code = cli(prog_name="carg", standalone_mode=False)
     except click.exceptions.Exit as done:
         code = done.exit_code
-    except click.ClickException as fault:
+    except click.exceptions.NoArgsIsHelpError as fault:
         fault.show()
+        code = fault.exit_code
+    except click.UsageError as fault:
+        command = fault.ctx.command_path if fault.ctx else "carg"
+        Screen().error(f"{command}: {fault.format_message()}", f"{command} --help tells what it takes")
         code = fault.exit_code
     except (click.Abort, KeyboardInterrupt):
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)

@@ -7,8 +7,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
+WORD = 18
+"""Characters of a name that a narrow table does not break."""
 LINE_EVERY_S = 5.0
 """How often a log gets a line."""
 
@@ -86,7 +88,7 @@ class Screen:
         columns = [
             TextColumn("{task.description}"),
             BarColumn(12),
-            MofNCompleteColumn(),
+            MofNCompleteColumn() if total else TextColumn("{task.completed:,.0f}"),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             Live(Column(no_wrap=True)),
@@ -97,9 +99,14 @@ class Screen:
 
             def advance(count: int) -> None:
                 done = bar.tasks[0].completed + count
-                bar.update(task, advance=count, rate=_rate(done, time.monotonic() - started))
+                # More may come than was asked for: a session is never cut.
+                whole = total and max(total, done)
+                bar.update(task, advance=count, total=whole, rate=_rate(done, time.monotonic() - started))
 
-            yield advance
+            try:
+                yield advance
+            finally:
+                bar.update(task, visible=bar.tasks[0].completed > 0)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], notes: str = "") -> None:
         """A table on stdout; plain text where that is no terminal."""
@@ -109,10 +116,18 @@ class Screen:
         made = Table(title=title, title_justify="left", caption=notes or None, caption_justify="left", box=None)
         for number, column in enumerate(columns):
             numeric = rows and all(isinstance(row[number], int | float) or row[number] is None for row in rows)
-            made.add_column(column, justify="right" if numeric else "left")
+            words = [word for text in (column, *(_cell(row[number]) for row in rows)) for word in text.split()]
+            longest = max(map(len, words), default=1)
+            justify: Literal["right", "left"] = "right" if numeric else "left"
+            made.add_column(
+                column, justify=justify, overflow="fold", min_width=longest if numeric else min(longest, WORD)
+            )
         for row in rows:
             made.add_row(*(_cell(value) for value in row))
-        Console(width=None if sys.stdout.isatty() else 120).print(made)
+        console = Console(width=None if sys.stdout.isatty() else 120)
+        if console.measure(made, options=console.options.update(width=1000)).maximum > console.width:
+            made.padding = (0, 1, 0, 0)
+        console.print(made)
 
 
 def _cell(value: Any) -> str:
@@ -144,7 +159,7 @@ def _lines(label: str, total: int | None, unit: str, says: Says) -> Callable[[in
         now = time.monotonic()
         if now - last >= LINE_EVERY_S:
             last = now
-            of = f" of {total:,}" if total else ""
+            of = f" of {max(total, done):,}" if total else ""
             also = f"; {said(says)}" if says else ""
             line = f"{label}: {done:,}{of} {unit}, {_rate(done, now - started)}{also}"
             print(line, file=sys.stderr, flush=True)

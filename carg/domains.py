@@ -99,7 +99,11 @@ def find_seed(name: str | Path, folder: Path | str | None = None) -> Seed:
         return list_seeds(found[0])[0]
     plain = re.sub(r"\W+", "_", name.strip().lower())
     close = difflib.get_close_matches(plain, sorted({path.stem for path in paths}), 3)
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"{len(paths)} domains are known"
+    hint = (
+        f"did you mean {' or '.join(map(repr, close))}?"
+        if close
+        else f"`carg domains list` names the {len(paths)} that are known"
+    )
     raise DomainError(f"domain {name!r} is unknown", hint)
 
 

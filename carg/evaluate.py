@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import orjson
 
 from carg import __version__
 from carg.config import Asking, sampling_of
+from carg.console import show_live
 from carg.errors import ConfigError
 from carg.evaluation.answering import Answers, OnCount, ask_model, slug
 from carg.evaluation.controls import CONTROLS, answer_by_control, is_control
@@ -68,6 +70,7 @@ def evaluate(
     scored: dict[str, list[Verdict]] = {}
     with locked(folder):
         for backend in settings.backends:
+            show_live(partial("{}; {:,} answers in all".format, backend, len(items) * len(settings.backends)))
             answers = _answer(backend, items, dataset, folder, settings, on_count)
             scored[backend] = [judge(item, _text(answers, item)) for item in items]
             report["backends"][backend] = _summary(items, scored[backend], answers)

@@ -224,8 +224,8 @@ def _open_splits(
         n_tokens = int(documents.lengths.sum())
         note(
             f"{name}: {len(documents.lengths):,} conversations, {n_tokens:,} tokens, "
-            f"{cache.n_supervised / len(cache.tokens):.1%} supervised; {documents.n_cut:,} cut to the context, "
-            f"{documents.n_dropped:,} left out"
+            f"{cache.n_supervised / len(cache.tokens):.1%} supervised; {documents.n_cut:,} cut to the context of "
+            f"{settings.context:,} tokens, {documents.n_dropped:,} left out: no answer fits in it"
         )
     return splits
 

@@ -16,7 +16,7 @@ run_option = click.option(
     type=click.Path(path_type=Path),
     default=DEFAULT_RUN,
     show_default=True,
-    help="Folder of the run; made if missing.",
+    help="Folder of the run.",
 )
 seed_option = click.option("--seed", default=0, show_default=True, help="Everything drawn follows from it.")
 fresh_option = click.option("--fresh", is_flag=True, help="Set what is there aside (name.1, ...) and start anew.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from carg.domains import choose_seeds, file_digests, keep_files
-from carg.errors import ConfigError, StoreError
+from carg.errors import ConfigError, RecordError, StoreError
 from carg.ledger import cost_table
 from carg.made import Made, find_made, finish, finish_road, missing_parts, prepare, read_made
 from carg.records import Instance, Json, Tool, digest
@@ -173,7 +173,8 @@ def filter_sessions(
     generated = read_made(run / "generate", "generate")
     if generated.get("calls_only"):
         raise StoreError(
-            f"{run}: the run holds calls without answers", "name a model that answers: carg generate --backend"
+            f"{run}: the run holds calls without answers",
+            f"let a model answer: carg generate --run {run} --backend MODEL --fresh",
         )
     if missing := missing_parts(run / "generate", generated):
         raise StoreError(
@@ -252,6 +253,16 @@ def import_tools(
         for tool in found.tools:
             tools.setdefault(tool.id, tool)
         refusals += found.refusals
+    if not tools:
+        said = (
+            f"{refusals[0].file} {refusals[0].entry}".strip() + f": {refusals[0].reason}"
+            if refusals
+            else "the files are empty"
+        )
+        raise RecordError(
+            f"no tool could be read: {said}",
+            "give OpenAI function lists, MCP tools/list, BFCL lines or recorded LLM traffic",
+        )
     with locked(run):
         settings: dict[str, Json] = {"imported": sorted(str(path) for path in files), "seed": seed, "split": split}
         folder = prepare(run, "expand", settings, fresh=fresh)

@@ -100,7 +100,8 @@ def show_status(screen: Screen, run: Path) -> None:
         (
             item.stage,
             item.state,
-            ", ".join(f"{count:,} {name}" for name, count in item.counts.items()) or f"{item.parts} parts",
+            ", ".join(f"{count:,} {name}" for name, count in item.counts.items())
+            or (f"{item.parts} parts" if item.parts else ""),
             ", ".join(f"{count:,} {name}" for name, count in item.slots.items()),
             item.replies,
             item.journal_bytes / 1e6,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from carg.config import STAGES
 from carg.errors import StoreError
@@ -42,7 +45,7 @@ def total_cost(run: Path) -> float:
 def _stage(run: Path, stage: str) -> StageStatus:
     folder = run / stage if stage in ("expand", "generate") else run
     done = is_done(folder, stage)
-    found = read_manifest(folder, stage) if done else {}
+    found = read_manifest(folder, stage) if done else _trained(run) if stage == "finetune" else {}
     has_own = folder != run
     begun = {"filter": run / "parts", "finetune": run / "model"}.get(stage, folder)
     counts = found.get("counts", {})
@@ -51,7 +54,7 @@ def _stage(run: Path, stage: str) -> StageStatus:
     journal = folder / JOURNAL
     return StageStatus(
         stage=stage,
-        state="done" if done else "begun" if begun.exists() else "not begun",
+        state="done" if found else "begun" if begun.exists() else "not begun",
         counts={name.replace("rows/", "rows "): count for name, count in counts.items() if name in shown},
         digest=str(found.get("digest", "")),
         parts=sum(1 for _ in (begun if stage == "filter" else folder).glob("[cst]*-[0-9]*.jsonl"))
@@ -63,3 +66,12 @@ def _stage(run: Path, stage: str) -> StageStatus:
         cost=spent.cost,
         unpriced=spent.unpriced,
     )
+
+
+def _trained(run: Path) -> dict[str, Any]:
+    """What `carg finetune` says of a finished model of the run; only `carg run` leaves a manifest besides."""
+    try:
+        told = orjson.loads((run / "model" / "report.json").read_bytes())
+        return {"counts": {name: told[name] for name in ("parameters", "conversations", "steps")}}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

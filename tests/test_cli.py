@@ -499,11 +499,13 @@ def test_what_a_run_does_not_have_is_told(run: Path, carg: Carg, words: tuple[st
     ],
 )
 def test_wrong_usage_is_exit_2(carg: Carg, words: str) -> None:
-    """With the usage, on stderr."""
+    """What is wrong and who tells more, in two lines on stderr."""
     code, out, err = carg(*words.split())
 
     assert (code, out) == (2, "")
-    assert err.startswith("Usage: carg")
+    error, mend = err.splitlines()
+    assert error.startswith("error: carg")
+    assert mend.startswith("mend: carg") and "--help" in mend
 
 
 def test_results_for_programs_are_one_json_value(run: Path, carg: Carg) -> None:

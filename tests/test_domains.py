@@ -234,11 +234,11 @@ def test_finding_one_seed_reads_no_other_file(write, tmp_path: Path):
     [
         ("falconri", "did you mean 'falconry'?"),
         ("Falconry", "did you mean 'falconry'?"),
-        ("accounting", "1 domains are known"),
+        ("accounting", "`carg domains list` names the 1 that are known"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_one(write, tmp_path: Path, name: str, hint: str):
-    """Did you mean; else how many there are."""
+    """Did you mean; else who lists them."""
     write(SOUND)
 
     with pytest.raises(DomainError) as fault:

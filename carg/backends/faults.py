@@ -49,7 +49,9 @@ def refusal(
 def unreachable(model: str, fault: BaseException) -> BackendError:
     """The error for a connection that failed; asking again can help."""
     said = without_keys(str(fault) or type(fault).__name__).splitlines()[0][:300]
-    return BackendError(f"{model}: no connection: {said}", "check --api-base and the network", retryable=True)
+    return BackendError(
+        f"{model}: no connection: {said}", "check the address (--api-base, MODEL@URL) and the network", retryable=True
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -28,7 +28,11 @@ def _show(screen: Screen, made: Any, next_step: str, max_failed: float = 1.0) ->
         screen.json(told(made))
     else:
         rows = [(name, count) for name, count in made.counts.items() if "/" not in name]
-        rows += [(f"slots {name}", count) for name, count in made.slots.items() if count]
+        slots = {
+            "exchanges" if (made.stage, name) == ("generate", "candidates") else f"slots {name}": count
+            for name, count in made.slots.items()
+        }
+        rows += [(name, count) for name, count in slots.items() if count]
         screen.table(f"{made.stage}{' (was done already)' if made.again else ''}", ("what", "count"), rows)
         if parts := [(name, count) for name, count in made.counts.items() if "/" in name]:
             screen.table("of these", ("what", "count"), parts)
@@ -68,7 +72,7 @@ def expand(
 ) -> None:
     """Make tools and conventions, from worlds or by an LLM.
 
-    Example: carg expand --run outputs/mine -d beekeeping -d banking --tools 60
+    Example: carg expand --run outputs/mine -d beekeeping -d hotels --tools 60
     """
     from carg.pipeline import expand as work
 
@@ -136,6 +140,10 @@ def generate(
         )
     if missing := made.counts.get("not found"):
         screen.note(f"{missing:,} of {exchanges:,} calls were not found: the schemas offer no more that differ")
+    if "calls" in made.counts:
+        screen.note("these are calls alone: the checks need answers, which a model gives")
+        _show(screen, made, f"carg generate --run {run} --backend MODEL --fresh")
+        return
     _show(screen, made, f"carg filter --run {run}", options["max_failed"])
 
 
@@ -168,9 +176,11 @@ def filter_(screen: Screen, run: Path, workers: int | None, fresh: bool) -> None
         ]
         if rows:
             screen.table(title, ("what", "count"), rows)
+    trains = made.counts.get("split/train")
+    then = f"finetune --run {run} --init tiny   (or --base Qwen/Qwen2.5-1.5B on a GPU)"
     screen.note(
-        f"{run}/dataset loads with datasets.load_dataset; {run}/report.html shows samples; "
-        f"next: carg finetune --run {run}"
+        f"{run}/dataset loads with datasets.load_dataset; {run}/report.html shows samples\n"
+        f"next: carg {then if trains else f'evaluate {run}/dataset'}"
     )
 
 
@@ -272,7 +282,7 @@ def import_(
             screen.table(
                 "Each", ("file", "entry", "reason"), [(Path(r.file).name, r.entry, r.reason) for r in refusals]
             )
-    _show(screen, made, f"carg generate --run {run} --exchanges N (calls only), or with --backend MODEL")
+    _show(screen, made, f"carg generate --run {run} --backend MODEL   (without it: calls alone)")
 
 
 @click.command()

@@ -54,10 +54,14 @@ def finetune(screen: Screen, /, run: Path | None, config: Path | None, fresh: bo
 
     dataset, out, chosen = choose(run, config, {name: value for name, value in options.items() if value is not None})
     report = train(screen, dataset, out, fresh=fresh, **chosen)
-    if screen.as_json and is_first():
+    if not is_first():
+        return
+    if screen.as_json:
         from carg.pipeline import told
 
         screen.json(told(report))
+    else:
+        screen.note(f"next: carg evaluate {dataset} -b gtm:{out} -b nearest -b world")
 
 
 @click.command()
@@ -105,6 +109,9 @@ def simulate(
         screen.result(simulation.system)
         return
     lines = sys.stdin if chat else None
+    if chat and sys.stdin.isatty():
+        shown = ", ".join(simulation.scene.session.tools)
+        screen.note(f'a call a line, as {{"tool": ..., "arguments": {{...}}}}; Ctrl-D ends. Tools: {shown}')
     talk(screen, simulation, call, lines, backend, api_base, seed)
 
 

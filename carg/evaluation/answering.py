@@ -79,6 +79,7 @@ async def ask_model(
                     text = fault.text
                 except BackendError as fault:
                     failed[item.id] = fault.message
+                    on_count(1)
                     return
                 said[item.id] = Said(text, clock.seconds.get(_key(item.messages)))
                 on_count(1)

@@ -70,6 +70,8 @@ def read_items(run: Path, dataset: Path, splits: Sequence[str], limit: int) -> l
     if not dataset.is_dir():
         raise StoreError(f"{dataset}: no such dataset", "run `carg filter` first, or name the folder of a dataset")
     if not splits and not found:
+        if (dataset / "dataset").is_dir():
+            raise ConfigError(f"{dataset} is a run", f"name its dataset: {dataset / 'dataset'}")
         raise ConfigError(f"{dataset} holds no {', '.join(HELD_OUT)}", "name a split: --split validation")
     rows = [row for split in dict.fromkeys(splits or found) for row in _choose_rows(dataset, split, limit)]
     scenes = _find_scenes(run, dataset, {row["meta"]["session"] for row in rows})

@@ -14,7 +14,12 @@ def show_report(report: Mapping[str, Any]) -> list[Table]:
     """The report as tables: shares in per cent of each backend and split; with --compare, differences."""
     parts = ["all", *report["sizes"]] if len(report["sizes"]) > 1 else list(report["sizes"])
     rows = [
-        (_short(backend), part, measures[part]["exact"]["n"], *(_percent(measures[part].get(name)) for name in COLUMNS))
+        (
+            _short(backend),
+            _plain(part),
+            measures[part]["exact"]["n"],
+            *(_percent(measures[part].get(name)) for name in COLUMNS),
+        )
         for part in parts
         for backend, measures in ((name, found["measures"]) for name, found in report["backends"].items())
     ]
@@ -32,7 +37,7 @@ def _sureness(report: Mapping[str, Any], parts: Sequence[str]) -> Table:
         took = (found["speed"].get(name) for name in ("p50_s", "p95_s", "calls_per_s"))
         sure = (_interval(found["measures"][part].get("truth")) for part in parts)
         rows.append((_short(backend), *sure, found["unanswered"], *took))
-    heads = ("backend", *(f"truth, {part}" for part in parts), "unanswered", "p50 s", "p95 s", "calls/s")
+    heads = ("backend", *(f"truth, {_plain(part)}" for part in parts), "unanswered", "p50 s", "p95 s", "calls/s")
     missing = [
         f"{_short(backend)}, unanswered: {found['why_unanswered']}"
         for backend, found in report["backends"].items()
@@ -48,12 +53,16 @@ def _short(backend: str) -> str:
     return f"gtm:{'/'.join(folder.split('/')[-2:])}" if kind == "gtm" else backend
 
 
+def _plain(split: str) -> str:
+    return split.removeprefix("test_")
+
+
 def _compared(report: Mapping[str, Any], parts: Sequence[str]) -> Table:
     first = next(iter(report["backends"]))
     rows = [
         (
             _short(backend),
-            part,
+            _plain(part),
             *(_interval(found[part].get(name)) for name in ("recall", "false_alarms", "facts", "truth")),
         )
         for part in parts
