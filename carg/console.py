@@ -113,7 +113,7 @@ class Screen:
         from rich.console import Console
         from rich.table import Table
 
-        made = Table(title=title, title_justify="left", caption=notes or None, caption_justify="left", box=None)
+        made = Table(caption=notes or None, caption_justify="left", box=None)
         for number, column in enumerate(columns):
             numeric = rows and all(isinstance(row[number], int | float) or row[number] is None for row in rows)
             words = [word for text in (column, *(_cell(row[number]) for row in rows)) for word in text.split()]
@@ -127,6 +127,7 @@ class Screen:
         console = Console(width=None if sys.stdout.isatty() else 120)
         if console.measure(made, options=console.options.update(width=1000)).maximum > console.width:
             made.padding = (0, 1, 0, 0)
+        console.print(title, style="table.title", markup=False, highlight=False)
         console.print(made)
 
 

@@ -39,6 +39,7 @@ def show_demo(screen: Screen, run: Path, *, exchanges: int, minutes: float, seed
     from carg.store import set_aside
     from carg.training import need_extra, train
 
+    screen.note(f"the whole journey, in {run}; stop it at any moment: the same command goes on")
     need_extra()
     began = time.monotonic()
     if fresh:

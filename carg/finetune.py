@@ -62,7 +62,10 @@ def finetune(
 
     config, _ = split_rows(settings.rows)
     if not find_shards(dataset, "train", config):
-        raise StoreError(f"{dataset}/{config}: no train-*.parquet here", "write the dataset first: carg filter")
+        raise StoreError(
+            f"{dataset}/{config}: no train-*.parquet here",
+            "write it with `carg filter`; tools of `carg import` train with --split train",
+        )
     with join_world(settings.device) as world, _plainly(out, world):
         job, model, tokenizer = prepare(dataset, out, settings, world, note)
         if finished := find_report(out, job):

@@ -26,7 +26,8 @@ def show_run(screen: Screen, config: Config, *, retry_failed: bool = False, fres
             if not screen.as_json:
                 counts = {**made.counts, **{f"slots {name}": count for name, count in made.slots.items() if count}}
                 listed = ", ".join(f"{count:,} {name}" for name, count in counts.items() if "/" not in name)
-                screen.result(f"{made.stage}: {'was done' if made.again else 'done'}: {listed or 'see the report'}")
+                listed = listed or f"{made.counts['rows/kept']:,} of {made.counts['rows/read']:,} rows kept"
+                screen.result(f"{made.stage}: {'was done' if made.again else 'done'}: {listed}")
     finally:
         if screen.as_json:
             screen.json([told(made) for made in done])

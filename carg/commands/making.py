@@ -28,11 +28,10 @@ def _show(screen: Screen, made: Any, next_step: str, max_failed: float = 1.0) ->
         screen.json(told(made))
     else:
         rows = [(name, count) for name, count in made.counts.items() if "/" not in name]
-        slots = {
-            "exchanges" if (made.stage, name) == ("generate", "candidates") else f"slots {name}": count
-            for name, count in made.slots.items()
-        }
-        rows += [(name, count) for name, count in slots.items() if count]
+        slots = {f"slots {name}": count for name, count in made.slots.items()}
+        if made.stage == "generate" and (tried := slots.pop("slots candidates", 0)):
+            slots.setdefault("exchanges", made.counts.get("exchanges", tried))
+        rows += [(name, count) for name, count in slots.items() if count and name not in made.counts]
         screen.table(f"{made.stage}{' (was done already)' if made.again else ''}", ("what", "count"), rows)
         if parts := [(name, count) for name, count in made.counts.items() if "/" in name]:
             screen.table("of these", ("what", "count"), parts)
