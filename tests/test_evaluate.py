@@ -270,7 +270,7 @@ def test_who_does_not_hear_a_directive_does_not_obey(items: list[Item]) -> None:
     """A sound answer where a failing or a cut one was ordered; recall and alarms say nothing of such calls."""
     failing = ("timeout", "rate_limit", "server_error", "truncated")
     found = [item for item in items if item.exchange.directive and item.exchange.directive.fault in failing]
-    assert len({item.exchange.directive.fault for item in found if item.exchange.directive}) > 2
+    assert len({item.exchange.directive.fault for item in found if item.exchange.directive}) > 1
     for item in found:
         scores = judge(item, with_body(item, {"id": "1"}) if item.definition else with_error(item, code="other")).scores
         assert {"obeys", "truth"} <= wrong(scores)
