@@ -20,6 +20,7 @@ from worlds import draw_instance, open_scene
 
 from carg.comparing import compare_bodies, leaves
 from carg.config import Asking
+from carg.errors import RecordError
 from carg.evaluation.answering import ask_model, schema_of
 from carg.evaluation.controls import Nearest, answer_by_control, echo
 from carg.evaluation.intervals import differences, estimate
@@ -565,3 +566,18 @@ def test_a_local_model_answers_what_fits_its_context(made: Path, items: list[Ite
     texts = asyncio.run(ask_model(wide, [*bound, *free], tmp_path / "more", asking)).said
     assert all(texts[item.id].text.startswith("{") for item in bound)
     assert not any(texts[item.id].text.startswith("{") for item in free)
+
+
+def test_an_answer_that_cannot_be_judged_is_a_wrong_one(items: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two validators that disagree on a model's body end no evaluation: the answer counts as one that says nothing."""
+
+    def disagree(*_: object) -> bool:
+        raise RecordError("validators disagree", "leave the record out")
+
+    item = next(one for one in items if one.shows_returns and one.wanted.ok and one.exchange.directive is None)
+    assert judge(item, item.exchange.response.text).scores["truth"] == (1.0, 1.0)
+    monkeypatch.setattr("carg.evaluation.verdicts.is_valid", disagree)
+    verdict = judge(item, item.exchange.response.text)
+
+    assert verdict.scores == judge(item, "").scores
+    assert verdict.complaints[-1] == "validators disagree"

@@ -15,6 +15,7 @@ from carg.checks.exchange import directive_obeyed
 from carg.checks.reading import live_referees
 from carg.checks.views import FAILING, SHAPE_BREAKERS, Referees, Transcript
 from carg.comparing import compare_bodies, is_covered, leaves
+from carg.errors import RecordError
 from carg.evaluation.items import Item, read_answer
 from carg.records import Json, Response, canonical
 from carg.schemas import is_valid
@@ -53,7 +54,18 @@ class Verdict:
 
 
 def judge(item: Item, text: str) -> Verdict:
-    """The verdict on a text as the answer to an item; an empty text is a wrong answer."""
+    """The verdict on a text as the answer to an item; an empty text is a wrong answer.
+
+    So is one that cannot be judged, as where two validators disagree on a body that is nearly sound.
+    """
+    try:
+        return _judge(item, text)
+    except RecordError as fault:
+        verdict = _judge(item, "")
+        return replace(verdict, complaints=(*verdict.complaints, fault.message[:60]))
+
+
+def _judge(item: Item, text: str) -> Verdict:
     read = read_answer(item.scene, text, item.definition)
     response = read or Response(False, text)
     transcript = _transcript(item, response)
