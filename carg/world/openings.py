@@ -11,7 +11,7 @@ from carg.records import Instance, Json, Op, Opening, digest
 from carg.world.caller import draw_arguments, draw_credential
 from carg.world.executing import execute
 from carg.world.functions import DAY_S, Uncomputable, month_of
-from carg.world.model import Input, Operation, Resource, World
+from carg.world.model import Input, Operation, Resource, Tally, World
 from carg.world.outcome import Actor, Refused
 from carg.world.people import draw_person
 from carg.world.run import Run, coerce
@@ -251,12 +251,13 @@ def thin(setting: Setting, state: State, rng: Random) -> None:
     recount(setting, state)
 
 
-def recount(setting: Setting, state: State) -> None:
-    """Bring every count and sum of the state up to date."""
+def recount(setting: Setting, state: State, changed: set[str] | None = None) -> None:
+    """Bring every count and sum of the state up to date; with `changed`, those that rest on these tables."""
+    changed = set(state.tables) if changed is None else set(changed)
     values = {**setting.base, "now": state.now, "today": state.now // DAY_S}
     for owner in setting.world.resources.values():
         for name, spec in owner.fields.items():
-            if spec.tally is None:
+            if spec.tally is None or not changed & _rests_on(spec.tally):
                 continue
             frame, named = Frame(state.tables), dict[str, list[str]]()
             for key, record in frame.records(spec.tally.resource):
@@ -266,13 +267,18 @@ def recount(setting: Setting, state: State) -> None:
                 value = coerce(spec, tally_over(frame, spec.tally, named.get(key, ()), values))
                 if value != record[name]:
                     state.tables[owner.name][key] = {**record, name: value}
+                    changed.add(owner.name)
+
+
+def _rests_on(tally: Tally) -> set[str]:
+    return {tally.resource, *(of for of, _ in (tally.where.cells if tally.where is not None else ()))}
 
 
 def add_up(setting: Setting, opening: Opening, patch: Iterable[Op]) -> tuple[Op, ...]:
     """The patch with every count and sum that follows from it, so that the patched opening adds up, too."""
     ops = {(op.table, op.id): op for op in patch}
     state = State(patch_tables(opening.tables, ops.values()), opening.now)
-    recount(setting, state)
+    recount(setting, state, {op.table for op in ops.values()})
     for table, records in state.tables.items():
         for key, record in records.items():
             if record is not opening.tables[table].get(key):
