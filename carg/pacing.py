@@ -25,10 +25,12 @@ class Gate:
     """At most `limit` calls in flight; lowered on a sustained share of 429, raised again when they stop.
 
     A stray 429 costs the one call its wait and nothing else: the limit moves only after WINDOW answers in a row were
-    looked at, down by a quarter when more than a fifth of them were 429, up by an eighth when fewer than one in twenty.
+    looked at, down by a quarter when more than a third of them were 429, up by an eighth when fewer than one in seven.
+    Strays that do not depend on the calls in flight, be they one in five, thus do not keep a run at a crawl.
     """
 
     WINDOW = 40
+    LOWER, RAISE = 1 / 3, 1 / 7
 
     def __init__(self, width: int) -> None:
         self.width = self.limit = width
@@ -57,9 +59,9 @@ class Gate:
         if len(self._seen) < self.WINDOW:
             return
         share = sum(self._seen) / self.WINDOW
-        if share > 0.2 and self.limit > 1:
+        if share > self.LOWER and self.limit > 1:
             self._move(-max(1, self.limit // 4))
-        elif share < 0.05 and self.limit < self.width:
+        elif share < self.RAISE and self.limit < self.width:
             self._move(min(self.width - self.limit, max(1, self.width // 8)))
 
     def _move(self, step: int) -> None:

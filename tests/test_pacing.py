@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from carg.backends import open_backend
 from carg.backends.faults import retry_after
 from carg.errors import ReplyError, StoreError
 from carg.journal import Journal
-from carg.pacing import Pace, read_duration
+from carg.pacing import Gate, Pace, read_duration
 from carg.runner import Outcome, Outcomes
 
 
@@ -225,3 +226,13 @@ def test_failed_slots_are_owed_again(tmp_path: Path) -> None:
         outcomes.store("bad", Outcome("accepted", {}))
         with pytest.raises(StoreError, match="ended twice"):
             outcomes.store("bad", Outcome("accepted", {}))
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(0.05, 256, 256), (0.2, 128, 256), (0.6, 1, 16)])
+def test_strays_leave_the_limit_and_a_crowd_lowers_it(share: float, least: int, most: int) -> None:
+    """One 429 in five that comes whatever is in flight keeps no run at a crawl; three in five are a limit."""
+    gate, rng = Gate(256), Random(3)
+    for _ in range(4_000):
+        gate.note(refused=rng.random() < share)
+
+    assert least <= gate.limit <= most
