@@ -445,7 +445,7 @@ def test_training_without_its_extra_is_told(run: Path, carg: Carg, monkeypatch: 
 
     for words in (
         ("finetune", "--run", run, "--init", "tiny"),
-        ("demo", "--run", run),
+        ("--quiet", "demo", "--run", run),
         ("simulate", "--run", run, "--backend", f"gtm:{run}/model"),
     ):
         assert_told(carg(*words), "torch", "pip install 'carg[train]'")
