@@ -545,7 +545,6 @@ def test_an_empty_split_and_a_world_where_there_is_none(made: Path, carg: Carg, 
 
 def test_a_local_model_answers_what_fits_its_context(made: Path, items: list[Item], carg: Carg, tmp_path: Path) -> None:
     """Random weights say nothing right; a context too short for any call leaves all unanswered, and says why."""
-    pytest.importorskip("torch")
     from gtm_shards import save_base
 
     wide, narrow = (f"gtm:{save_base(tmp_path / str(size), context=size, loudness=20.0)}" for size in (16_384, 600))
@@ -560,7 +559,6 @@ def test_a_local_model_answers_what_fits_its_context(made: Path, items: list[Ite
     assert left["unanswered"] == n and "no room" in left["why_unanswered"]
     assert left["measures"]["all"]["truth"]["value"] == 0 and left["measures"]["answered"] == {}
 
-    pytest.importorskip("llguidance")
     bound, free = ([item for item in items if (schema_of(item) is None) == is_free][:2] for is_free in (False, True))
     asking = Asking(sampling=("max_tokens=16",))
     texts = asyncio.run(ask_model(wide, [*bound, *free], tmp_path / "more", asking)).said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -93,15 +93,20 @@ def test_refused_candidates_can_be_looked_at(server: Loopback, tmp_path: Path) -
     assert shape["candidate"].startswith('{"name":')
 
 
-def test_a_model_that_knows_few_tools_ends_with_what_is_missing(server: Loopback, tmp_path: Path) -> None:
-    """One and the same tool for ever: the rounds end, what is missing is counted, and the command exits with 3."""
+def know_one_tool() -> Callable[[list[Json]], Json]:
+    """A model that is right about services and has one and the same tool for ever."""
     right = Demanding(spoil=False)
 
     def same(messages: list[Json]) -> Json:
         value = right(messages)
         return {"tools": [ONE]} if isinstance(value, dict) and "tools" in value else value
 
-    server.answer = same
+    return same
+
+
+def test_a_model_that_knows_few_tools_ends_with_what_is_missing(server: Loopback, tmp_path: Path) -> None:
+    """One and the same tool for ever: the rounds end, what is missing is counted, and the command exits with 3."""
+    server.answer = know_one_tool()
     road = Road("m", api_base=server.url, width=8, timeout_s=5.0)
     done = expand(tmp_path / "run", domains=["claims_handling", "beekeeping"], n_tools=30, road=road)
 
@@ -357,13 +362,7 @@ def test_a_goal_is_said_once(server: Loopback, tmp_path: Path) -> None:
 
 def test_a_run_goes_on_with_the_tools_that_are_there(server: Loopback, tmp_path: Path) -> None:
     """Under `carg run` missing tools end the visit with exit 3, after the later stages have used what was made."""
-    right = Demanding(spoil=False)
-
-    def same(messages: list[Json]) -> Json:
-        value = right(messages)
-        return {"tools": [ONE]} if isinstance(value, dict) and "tools" in value else value
-
-    server.answer = same
+    server.answer = know_one_tool()
     asking = Asking("m", api_base=server.url, width=4)
     config = Config(
         RunSettings(folder=str(tmp_path)),

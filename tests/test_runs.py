@@ -20,8 +20,8 @@ from typing import Any
 import orjson
 import pytest
 from loopback import KEY, Loopback, serve
+from tiny_run import Carg, carg
 
-from carg.cli import main
 from carg.domain_check import DomainReport
 from carg.ledger import read_run, read_slots, read_spent, store_spent, sum_up
 from carg.prompts import load_prompt
@@ -29,7 +29,7 @@ from carg.records import Session, Tool
 from carg.store import locked, read_manifest, read_parts
 from carg.world.load import load_world
 
-Carg = Callable[..., tuple[int, str, str]]
+__all__ = ["carg"]
 ROOT = Path(__file__).parents[1]
 SEED = """title = "{title}"
 category = "Trade"
@@ -43,20 +43,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
     with serve() as running:
         monkeypatch.setenv("CARG_API_KEY", KEY)
         yield running
-
-
-@pytest.fixture
-def carg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Carg:
-    """A command in this process: exit code, stdout, stderr."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["carg", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return call
 
 
 @pytest.fixture
