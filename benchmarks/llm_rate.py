@@ -32,6 +32,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parent / "peers"))
+
+from questions import SCHEMA
+
 from carg.asking import Ask
 from carg.backends import open_backend
 from carg.journal import Journal
@@ -41,16 +45,6 @@ from carg.runner import Outcome, Outcomes, run_slots
 SERVER = Path(__file__).parents[1] / "tests" / "loopback.py"
 ROADS = ("direct", "translated", "litellm", "bare")
 MODEL = "openai/gpt-4o-mini"
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "ok": {"const": True},
-        "body": {"type": "object", "properties": {"note": {"type": "string", "maxLength": 2000}}},
-        "error": {"type": "null"},
-    },
-    "required": ["ok", "body", "error"],
-    "additionalProperties": False,
-}
 
 
 async def by_carg(url: str | None, folder: Path, rows: int, width: int) -> tuple[int, float]:

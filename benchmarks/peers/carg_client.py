@@ -5,23 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from questions import given, questions
+from questions import SCHEMA, given, questions
 
 from carg.asking import Ask
 from carg.backends import open_backend
 from carg.journal import Journal
 from carg.runner import Outcome, Outcomes, run_slots
-
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "ok": {"const": True},
-        "body": {"type": "object", "properties": {"note": {"type": "string", "maxLength": 2000}}},
-        "error": {"type": "null"},
-    },
-    "required": ["ok", "body", "error"],
-    "additionalProperties": False,
-}
 
 
 async def main() -> None:

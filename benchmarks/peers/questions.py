@@ -3,6 +3,18 @@
 import sys
 from typing import NamedTuple
 
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "ok": {"const": True},
+        "body": {"type": "object", "properties": {"note": {"type": "string", "maxLength": 2000}}},
+        "error": {"type": "null"},
+    },
+    "required": ["ok", "body", "error"],
+    "additionalProperties": False,
+}
+"""What carg checks the server's answers against."""
+
 
 class Given(NamedTuple):
     """The command line of a client: URL ROWS WIDTH FOLDER."""
